@@ -1,0 +1,1 @@
+"""Speech to text: recognisers behind one interface (`asr.interface`)."""

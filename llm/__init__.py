@@ -1,0 +1,1 @@
+"""Language models behind one interface (`llm.interface`), and the decoder that all our neural engines share."""

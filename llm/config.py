@@ -1,0 +1,16 @@
+"""Settings of the language models, a tagged union by `kind`."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class DemoConfig(BaseModel):
+    """The scripted demo mind; needs no weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["demo"] = "demo"
+
+
+LanguageModelConfig = DemoConfig

@@ -1,0 +1,84 @@
+"""What the rest of Parley knows of a language model.
+
+Errors::
+
+    LanguageModelError
+    |- EngineBusy           no free slot; try again later or elsewhere
+    |- EngineUnreachable    the engine's process or server does not answer
+    |- ContextTooLong       the messages do not fit the model's context
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+
+class LanguageModelError(Exception):
+    """A language model could not do what was asked; the message says what was wanted, found and to do."""
+
+
+class EngineBusy(LanguageModelError):
+    """Every slot of the engine is taken."""
+
+
+class EngineUnreachable(LanguageModelError):
+    """The engine's process or server does not answer."""
+
+
+class ContextTooLong(LanguageModelError):
+    """The messages do not fit the model's context."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """The model's wish to run a tool."""
+
+    id: str
+    name: str
+    arguments: str  # a JSON object
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of the conversation, in the roles of the chat completions protocol."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+    tool_calls: tuple[ToolCall, ...] = ()  # of an assistant message
+    tool_call_id: str | None = None  # of a tool message: the call it answers
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that the model may ask for."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]  # JSON schema of the arguments object
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """The next piece of the reply's text, any length."""
+
+    text: str
+
+
+class Reply(AbstractAsyncContextManager["Reply"], AsyncIterator[TextDelta | ToolCall], Protocol):
+    """One reply being generated. Leaving the context stops the work and frees its slot."""
+
+    def cancel(self) -> None:
+        """End it: after this returns no piece is delivered. Twice is harmless."""
+        ...
+
+
+class LanguageModel(Protocol):
+    """An engine that replies for many calls."""
+
+    def reply(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Reply:
+        """The assistant's next message: text in pieces, then the tool calls, each whole.
+
+        Entering the returned context raises EngineBusy, EngineUnreachable or ContextTooLong.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Text to speech: synthesisers behind one interface (`tts.interface`)."""

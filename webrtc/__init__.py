@@ -1,0 +1,1 @@
+"""Transport only: peer connections, playout, signalling, the web page. Knows nothing of speech or language."""
