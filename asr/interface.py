@@ -8,10 +8,9 @@ Errors::
     |- AudioRejected        not 16 kHz mono float32, or not finite
 """
 
-from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,8 +59,12 @@ class Transcript:
     confidence: float | None = None  # 0 to 1 where the engine knows; None where it does not
 
 
-class Recognition(AbstractAsyncContextManager["Recognition"], AsyncIterator[Transcript], Protocol):
+class Recognition(AbstractAsyncContextManager["Recognition"], Protocol):
     """One stream of audio being recognised. Leaving the context frees its slot, whatever was in flight."""
+
+    def __aiter__(self) -> Self: ...
+
+    async def __anext__(self) -> Transcript: ...
 
     def push(self, samples: NDArray[np.float32]) -> None:
         """Take the next samples: 16 kHz mono in [-1, 1], any length; returns at once.

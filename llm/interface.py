@@ -8,10 +8,10 @@ Errors::
     |- ContextTooLong       the messages do not fit the model's context
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 
 class LanguageModelError(Exception):
@@ -65,8 +65,12 @@ class TextDelta:
     text: str
 
 
-class Reply(AbstractAsyncContextManager["Reply"], AsyncIterator[TextDelta | ToolCall], Protocol):
+class Reply(AbstractAsyncContextManager["Reply"], Protocol):
     """One reply being generated. Leaving the context stops the work and frees its slot."""
+
+    def __aiter__(self) -> Self: ...
+
+    async def __anext__(self) -> TextDelta | ToolCall: ...
 
     def cancel(self) -> None:
         """End it: after this returns no piece is delivered. Twice is harmless."""

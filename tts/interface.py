@@ -10,10 +10,10 @@ Errors::
     |- EngineUnreachable      the engine's process or server does not answer
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,8 +65,12 @@ class SpeechChunk:
     text_end: int
 
 
-class Utterance(AbstractAsyncContextManager["Utterance"], AsyncIterator[SpeechChunk], Protocol):
+class Utterance(AbstractAsyncContextManager["Utterance"], Protocol):
     """One stretch of synthesis. Leaving the context cancels what is left of it and frees its slot."""
+
+    def __aiter__(self) -> Self: ...
+
+    async def __anext__(self) -> SpeechChunk: ...
 
     def hold(self) -> None:
         """Launch no further frame; the one in flight is dropped, nothing is lost. Twice is harmless."""
