@@ -1,0 +1,105 @@
+"""Attention over the pages of a cache, in ways that give equal results.
+
+`attend_segments` reads each row's real length, in a loop on the host: prefill everywhere, decoding on a CPU.
+`attend_gathered` copies and masks a fixed span of every row: decoding with static shapes where Triton is missing.
+`llm.decode_kernel` reads each row's real length on the device: decoding on CUDA.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from llm.cache import PagedCache
+
+Mix = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Queries [N, H, hd] and one layer's key and value pages [pages, page_tokens, KV, hd] -> mixed values [N, H, hd]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Consecutive tokens of one row: `tokens` of them, the first at position `start` of the stream."""
+
+    row: int
+    start: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """The keys that a segment sees: tokens `first` to `last` of these pages, and which of them each query sees."""
+
+    pages: Tensor  # [n]
+    first: int
+    last: int
+    mask: Tensor | None  # [T, last - first] bool; None: every query sees all of them
+
+
+def attend_segments(cache: PagedCache, parts: Sequence[Segment]) -> Mix:
+    """Attention of packed segments [sum of T, H, hd] whose own keys and values are already in the cache."""
+    views = [_view(cache, part) for part in parts]
+    lengths = [part.tokens for part in parts]
+
+    def mix(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        mixed: list[Tensor] = []
+        for view, own in zip(views, q.split(lengths), strict=True):
+            grouped = own.unflatten(1, (keys.shape[2], -1)).permute(1, 2, 0, 3)  # [KV, G, T, hd]
+            k, v = (_visible(pages, view, grouped.shape[1]) for pages in (keys, values))
+            out = functional.scaled_dot_product_attention(grouped, k, v, attn_mask=view.mask)
+            mixed.append(out.permute(2, 0, 1, 3).flatten(1, 2))  # [T, H, hd]
+        return torch.cat(mixed)
+
+    return mix
+
+
+def _view(cache: PagedCache, part: Segment) -> _View:
+    end = part.start + part.tokens
+    begin = 0 if cache.window is None else max(0, part.start - cache.window + 1)
+    base = begin // cache.page_tokens
+    device = cache.tables.device
+    columns = torch.arange(base, -(-end // cache.page_tokens), device=device) % cache.columns
+    mask = None
+    if part.tokens > 1:
+        queries = torch.arange(part.start, end, device=device)[:, None]
+        mask = _visible_to(queries, torch.arange(begin, end, device=device), cache.window)
+    offset = base * cache.page_tokens
+    return _View(cache.tables[part.row, columns], begin - offset, end - offset, mask)
+
+
+def _visible_to(queries: Tensor, keys: Tensor, window: int | None) -> Tensor:
+    """Whether the query at one position sees the key at another: causal, and inside the window."""
+    visible = keys <= queries
+    return visible if window is None else visible & (queries - keys < window)
+
+
+def _visible(pages: Tensor, view: _View, groups: int) -> Tensor:
+    """The visible keys or values, once for every query head of a group without a copy: [KV, G, n, hd]."""
+    tokens = pages[view.pages].flatten(0, 1)[view.first : view.last]  # [n, KV, hd]
+    return tokens.transpose(0, 1).unsqueeze(1).expand(-1, groups, -1, -1)
+
+
+def attend_gathered(cache: PagedCache, rows: Tensor, positions: Tensor, span: int) -> Mix:
+    """Attention of one query per row over its newest `span` tokens, with shapes that depend on `span` alone.
+
+    Args:
+        cache: holds the keys and values, also those of the queries' own positions.
+        rows, positions: [B] int64, on the cache's device.
+        span: at least the number of tokens that any of these rows sees, its own included.
+    """
+    size = cache.page_tokens
+    count = -(-span // size) + 1  # the span may begin inside a page
+    newest = positions[:, None] // size
+    numbers = newest - torch.arange(count - 1, -1, -1, device=rows.device)  # [B, n]; below 0: before the stream
+    pages = cache.tables[rows[:, None], numbers % cache.columns]  # [B, n]
+    tokens = (numbers[..., None] * size + torch.arange(size, device=rows.device)).flatten(1)  # [B, n page_tokens]
+    visible = _visible_to(positions[:, None], tokens, cache.window) & (tokens >= 0)
+    mask = visible[:, None, None, :]  # [B, 1, 1, n page_tokens]
+
+    def mix(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        grouped = q.unflatten(1, (keys.shape[2], -1))  # [B, KV, G, hd]
+        k, v = (part[pages].flatten(1, 2).transpose(1, 2) for part in (keys, values))  # [B, KV, n page_tokens, hd]
+        return functional.scaled_dot_product_attention(grouped, k, v, attn_mask=mask).flatten(1, 2)
+
+    return mix

@@ -1,0 +1,148 @@
+"""Decode attention on CUDA: each query reads just the pages of its row's real length, found on the device.
+
+Split-KV flash decoding in two Triton kernels: the pages of a row are dealt out over `splits` programs for each key
+head, which attend with all query heads of their group; a second pass joins the parts. `attend_segments` is the twin.
+Imported on machines with CUDA only.
+"""
+
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+import triton as _triton  # pyright: ignore[reportMissingImports]  # comes with the CUDA builds of torch
+import triton.language as _language  # pyright: ignore[reportMissingImports]
+from torch import Tensor
+
+from llm.attention import Mix
+from llm.cache import PagedCache
+
+triton = cast("Any", _triton)
+tl = cast("Any", _language)
+
+if TYPE_CHECKING:
+    Constant = int
+else:
+    Constant = tl.constexpr
+
+TENSOR_CORE_ROWS = 16  # least rows of a matrix product on tensor cores: groups of query heads are padded to it
+PROGRAMS = 256  # about two for each multiprocessor of a large card
+MOST_SPLITS = 32
+
+
+@triton.jit
+def _attend_part(
+    q: Any,  # [B, KV G, HD]
+    keys: Any,  # [pages, PAGE, KV, HD]
+    values: Any,
+    tables: Any,  # [rows, columns]
+    rows: Any,  # [B]
+    positions: Any,  # [B]
+    peaks: Any,  # [B, KV, SPLITS, PADDED] float32: largest score of the part
+    totals: Any,  # like peaks: sum of exp(score - peak)
+    mixed: Any,  # [B, KV, SPLITS, PADDED, HD] float32: values weighted with exp(score - peak)
+    scale: Any,
+    columns: Any,
+    window: Any,  # no position is so large where there is none
+    KV: Constant,  # noqa: N803
+    G: Constant,  # noqa: N803
+    PADDED: Constant,  # noqa: N803
+    HD: Constant,  # noqa: N803
+    PAGE: Constant,  # noqa: N803
+    SPLITS: Constant,  # noqa: N803
+) -> None:
+    b, head, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    row = tl.load(rows + b)
+    end = tl.load(positions + b) + 1
+    begin = tl.maximum(end - window, 0)
+    per_split = tl.cdiv(tl.cdiv(end, PAGE) - begin // PAGE, SPLITS)
+    first = begin // PAGE + split * per_split
+    last = tl.minimum(first + per_split, tl.cdiv(end, PAGE))
+
+    member = tl.arange(0, PADDED)
+    dim = tl.arange(0, HD)
+    token = tl.arange(0, PAGE)
+    of_query = ((b * KV + head) * G + member)[:, None] * HD + dim[None, :]
+    query = tl.load(q + of_query, mask=member[:, None] < G, other=0.0)  # [PADDED, HD]
+    peak = tl.full([PADDED], float("-inf"), tl.float32)
+    total = tl.zeros([PADDED], tl.float32)
+    sums = tl.zeros([PADDED, HD], tl.float32)
+    for number in range(first, last):
+        page = tl.load(tables + row * columns + number % columns)
+        at = number * PAGE + token
+        of_token = ((page * PAGE + token) * KV + head)[:, None] * HD + dim[None, :]
+        k = tl.load(keys + of_token)  # [PAGE, HD]
+        v = tl.load(values + of_token)
+        scores = tl.dot(query, tl.trans(k), input_precision="ieee") * scale  # [PADDED, PAGE]
+        scores = tl.where(((at >= begin) & (at < end))[None, :], scores, float("-inf"))
+        higher = tl.maximum(peak, tl.max(scores, axis=1))  # finite: each of these pages has a visible token
+        weights = tl.exp(scores - higher[:, None])
+        fade = tl.exp(peak - higher)
+        total = total * fade + tl.sum(weights, axis=1)
+        sums = sums * fade[:, None] + tl.dot(weights.to(v.dtype), v, input_precision="ieee")
+        peak = higher
+
+    part = ((b * KV + head) * SPLITS + split) * PADDED + member
+    tl.store(peaks + part, peak)
+    tl.store(totals + part, total)
+    tl.store(mixed + part[:, None] * HD + dim[None, :], sums)
+
+
+@triton.jit
+def _join_parts(
+    peaks: Any,
+    totals: Any,
+    mixed: Any,
+    out: Any,  # [B, KV G, HD]
+    G: Constant,  # noqa: N803
+    PADDED: Constant,  # noqa: N803
+    HD: Constant,  # noqa: N803
+    SPLITS: Constant,  # noqa: N803
+) -> None:
+    group, member = tl.program_id(0), tl.program_id(1)  # group is b * KV + head
+    dim = tl.arange(0, HD)
+    part = (group * SPLITS + tl.arange(0, SPLITS)) * PADDED + member
+    peak = tl.load(peaks + part)  # [SPLITS]
+    weight = tl.exp(peak - tl.max(peak, axis=0))  # 0 for a split without pages
+    total = tl.sum(tl.load(totals + part) * weight, axis=0)
+    sums = tl.load(mixed + part[:, None] * HD + dim[None, :])  # [SPLITS, HD]
+    joined = tl.sum(sums * weight[:, None], axis=0) / total
+    tl.store(out + (group * G + member) * HD + dim, joined.to(out.dtype.element_ty))
+
+
+def splits_for(batch: int, kv_heads: int) -> int:
+    """Parts of each row's pages, a power of two: enough to keep the device busy, one where the batch does."""
+    wanted = max(1, PROGRAMS // (batch * kv_heads))
+    return min(MOST_SPLITS, 1 << (wanted.bit_length() - 1))
+
+
+def attend_paged(cache: PagedCache, rows: Tensor, positions: Tensor) -> Mix:
+    """Attention of one query per row over its real length. No shape depends on a length: fit for a CUDA graph.
+
+    Args:
+        cache: holds the keys and values, also those of the queries' own positions. Its page_tokens and head_dim must
+            be powers of two, at least 16.
+        rows, positions: [B] int64, on the cache's device.
+    """
+    _, page_tokens, kv_heads, head_dim = cache.keys.shape[1:]
+    window = torch.iinfo(torch.int64).max if cache.window is None else cache.window
+
+    def mix(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        batch, heads, _ = q.shape
+        group = heads // kv_heads
+        padded = max(TENSOR_CORE_ROWS, triton.next_power_of_2(group))
+        splits = splits_for(batch, kv_heads)
+        q = q.contiguous()
+        peaks = torch.empty((batch, kv_heads, splits, padded), device=q.device, dtype=torch.float32)
+        totals = torch.empty_like(peaks)
+        mixed = torch.empty((*peaks.shape, head_dim), device=q.device, dtype=torch.float32)
+        out = torch.empty_like(q)
+        _attend_part[(batch, kv_heads, splits)](
+            q, keys, values, cache.tables, rows, positions, peaks, totals, mixed,
+            head_dim**-0.5, cache.columns, window,
+            KV=kv_heads, G=group, PADDED=padded, HD=head_dim, PAGE=page_tokens, SPLITS=splits,
+        )  # fmt: skip
+        _join_parts[(batch * kv_heads, group)](
+            peaks, totals, mixed, out, G=group, PADDED=padded, HD=head_dim, SPLITS=splits
+        )
+        return out
+
+    return mix

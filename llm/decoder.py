@@ -1,0 +1,180 @@
+"""The causal Mistral decoder that speech, recognition and chat share: embeddings in, normed hidden states out.
+
+What stands at a position (a text token, a sum of audio codes, a voice row) is the caller's business, and so is what
+is read off the hidden state. Both passes write keys and values into a paged cache whose rows the caller has opened
+and grown.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from llm.architecture import DecoderConfig
+from llm.attention import Mix, Segment, attend_gathered, attend_segments
+from llm.cache import PagedCache
+from llm.layers import Layer, LayerShape, RMSNorm, linear, rotary_frequencies, rotate, rotation
+from llm.weights import Recipe, under
+
+Reading = Literal["segments", "gathered", "paged"]
+"""How a decode step reads the cache: see `llm.attention`. "segments" needs a CPU, "paged" needs CUDA with Triton."""
+
+
+class DelayCondition(nn.Module):
+    """The bottleneck that turns a condition vector into one layer's FFN scale: 1 + up(gelu(down(condition)))."""
+
+    def __init__(
+        self, dim: int, width: int, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> None:
+        super().__init__()
+        self.down = linear(dim, width, device, dtype)
+        self.up = linear(width, dim, device, dtype)
+
+    def forward(self, condition: Tensor) -> Tensor:
+        """Factors [..., D] of a condition [..., D]."""
+        return 1 + self.up(functional.gelu(self.down(condition)))
+
+
+class Decoder(nn.Module):
+    """All layers, the token table and, where the model has one, the language model head."""
+
+    frequencies: Tensor
+
+    def __init__(
+        self, config: DecoderConfig, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> None:
+        """Parameters on that device (the meta device until they are loaded) and in that type, uninitialised."""
+        super().__init__()
+        self.config = config
+        self.tok_embeddings = nn.Embedding(config.vocab_size, config.dim, device=device, dtype=dtype)
+        self.layers = nn.ModuleList(Layer(LayerShape.of(config), device, dtype) for _ in range(config.n_layers))
+        self.norm = RMSNorm(config.dim, config.norm_eps, device, dtype)
+        self.output = linear(config.dim, config.vocab_size, device, dtype) if config.head == "untied" else None
+        self.delay = (
+            nn.ModuleList(DelayCondition(config.dim, config.ada_norm_dim, device, dtype) for _ in self.layers)
+            if config.ada_norm_dim
+            else None
+        )
+        frequencies = rotary_frequencies(config.head_dim, config.rope_theta, config.yarn)
+        buffer_device = None if device is None or torch.device(device).type == "meta" else device
+        self.register_buffer("frequencies", frequencies.to(buffer_device), persistent=False)
+        self.requires_grad_(False)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Rows [..., D] of the token table for ids [...]."""
+        return self.tok_embeddings(ids)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Scores [..., V] float32 of the next token for hidden states [..., D]."""
+        assert self.config.head != "none", "this decoder has no language model head"
+        matrix = self.tok_embeddings.weight if self.output is None else self.output.weight
+        return functional.linear(hidden, matrix).to(torch.float32)
+
+    def ffn_scales(self, condition: Tensor) -> Tensor:
+        """FFN factors [N, layers, D] for condition vectors [N, D]; a table of them serves `step` and `prefill`."""
+        assert self.delay is not None, "this decoder takes no condition"
+        return torch.stack([delay(condition) for delay in self.delay], dim=1)
+
+    @torch.inference_mode()
+    def prefill(
+        self, x: Tensor, parts: Sequence[Segment], cache: PagedCache, ffn_scale: Tensor | None = None
+    ) -> Tensor:
+        """Run packed segments of any lengths. Lengths are read on the host, so this is not for a CUDA graph.
+
+        Args:
+            x: embeddings of all segments one after the other, [N, D] with N the sum of their tokens.
+            parts: whose tokens these are; no row twice.
+            cache: keys and values before each segment are read, the segments' own are written.
+            ffn_scale: per layer FFN factors of every token, [N, layers, D].
+
+        Returns:
+            Hidden states after the final norm, [N, D].
+        """
+        rows = [part.row for part in parts for _ in range(part.tokens)]
+        positions = [part.start + token for part in parts for token in range(part.tokens)]
+        row_index = torch.tensor(rows, device=x.device)
+        position_index = torch.tensor(positions, device=x.device)
+        return self._run(x, row_index, position_index, cache, attend_segments(cache, parts), ffn_scale)
+
+    @torch.inference_mode()
+    def step(
+        self,
+        x: Tensor,
+        rows: Tensor,
+        positions: Tensor,
+        cache: PagedCache,
+        *,
+        reading: Reading,
+        span: int | None = None,
+        ffn_scale: Tensor | None = None,
+    ) -> Tensor:
+        """Run one token of each row. Unless reading "segments" there is no host synchronisation.
+
+        Args:
+            x: embeddings, [B, D].
+            rows: row of the cache, [B] int64; padding rows are the cache's idle row, index `cache.rows`.
+            positions: position of each token in its stream, [B] int64.
+            cache: as for `prefill`.
+            reading: how the cache is read.
+            span: for "gathered", the most tokens that any row may see; by default the window or a full row.
+            ffn_scale: per layer FFN factors, [B, layers, D].
+
+        Returns:
+            Hidden states after the final norm, [B, D].
+        """
+        return self._run(x, rows, positions, cache, self._mix(rows, positions, cache, reading, span), ffn_scale)
+
+    def _mix(self, rows: Tensor, positions: Tensor, cache: PagedCache, reading: Reading, span: int | None) -> Mix:
+        if reading == "segments":
+            parts = [Segment(row, at, 1) for row, at in zip(rows.tolist(), positions.tolist(), strict=True)]
+            return attend_segments(cache, parts)
+        if reading == "gathered":
+            return attend_gathered(cache, rows, positions, span or cache.window or cache.max_tokens)
+        from llm.decode_kernel import attend_paged  # noqa: PLC0415  # Triton is there only beside CUDA
+
+        return attend_paged(cache, rows, positions)
+
+    def _run(
+        self, x: Tensor, rows: Tensor, positions: Tensor, cache: PagedCache, mix: Mix, ffn_scale: Tensor | None
+    ) -> Tensor:
+        turn = rotation(positions, self.frequencies)  # [N, 2, hd / 2]
+        query_turn = turn * self._query_factor(positions)
+        places = cache.places(rows, positions)  # [N]
+        for index, layer in enumerate(self.layers):
+            keys, values = cache.keys[index], cache.values[index]
+
+            def attend(q: Tensor, k: Tensor, v: Tensor, keys: Tensor = keys, values: Tensor = values) -> Tensor:
+                keys.flatten(0, 1).index_copy_(0, places, rotate(k, turn).to(keys.dtype))
+                values.flatten(0, 1).index_copy_(0, places, v.to(values.dtype))
+                return mix(rotate(q, query_turn), keys, values)
+
+            x = layer(x, attend, None if ffn_scale is None else ffn_scale[:, index])
+        return self.norm(x)
+
+    def _query_factor(self, positions: Tensor) -> Tensor | float:
+        """Factors [N, 1, 1] float32 on the queries; they ride on the rotation, which is linear and in float32."""
+        scaling = self.config.query_scaling
+        if scaling is None:
+            return 1.0
+        whole = torch.div(positions, scaling.original_positions, rounding_mode="floor")
+        return (1 + scaling.beta * torch.log1p(whole.to(torch.float32)))[:, None, None]
+
+    def recipes(self, embedding: str = "tok_embeddings.weight") -> dict[str, Recipe]:
+        """Where the parameters come from, in consolidated names; `embedding` is the token table's."""
+        config = self.config
+        recipes = {
+            "tok_embeddings.weight": Recipe.of(embedding, config.vocab_size, config.dim),
+            "norm.weight": Recipe.of("norm.weight", config.dim),
+        }
+        if self.output is not None:
+            recipes["output.weight"] = Recipe.of("output.weight", config.vocab_size, config.dim)
+        for index in range(config.n_layers):
+            layer = Layer.recipes(LayerShape.of(config), f"layers.{index}.")
+            recipes |= under(f"layers.{index}", layer)
+            if config.ada_norm_dim:
+                stem, width = f"layers.{index}.ada_rms_norm_t_cond", config.ada_norm_dim
+                recipes[f"delay.{index}.down.weight"] = Recipe.of(f"{stem}.0.weight", width, config.dim)
+                recipes[f"delay.{index}.up.weight"] = Recipe.of(f"{stem}.2.weight", config.dim, width)
+        return recipes
