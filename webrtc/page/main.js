@@ -1,0 +1,163 @@
+// The page: wires screen, call, captions and timeline together. Each of them knows nothing of the others.
+
+import { Call } from "./call.js";
+import { Captions } from "./captions.js";
+import { Levels } from "./levels.js";
+import { listMicrophones } from "./microphone.js";
+import { CallProblem } from "./problems.js";
+import { Screen } from "./screen.js";
+import { loadChoice, saveChoice } from "./settings.js";
+import { Signalling } from "./signalling.js";
+import { Speaker } from "./speaker.js";
+import { Timeline } from "./timeline.js";
+import { TimelineView } from "./timeline_view.js";
+
+const SAMPLE_MS = 50; // between two levels on the timeline
+const REDUCED_MOTION_MS = 1_000; // between two drawings for those who asked for less motion
+
+const signalling = new Signalling(new URLSearchParams(location.search).get("token"));
+const screen = new Screen({ call: () => (call ? hangUp() : dial()), choice: changeChoice });
+const captions = new Captions(document.getElementById("captions"));
+const speaker = new Speaker(document.getElementById("voice"));
+const levels = new Levels();
+const timeline = new Timeline();
+const timelineView = new TimelineView(document.getElementById("timeline"));
+const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
+
+let call = null; // the call that is made or going on
+let connectedMs = null;
+
+async function dial() {
+  const mine = new Call(signalling, {
+    microphone: (stream) => levels.watch("you", stream),
+    voice: hear,
+    event: (event) => EVENTS[event.kind]?.(event),
+    weak: showWeakness,
+    ended: (problem) => finish(problem, "The agent ended the call."),
+  });
+  call = mine;
+  connectedMs = null;
+  captions.clear();
+  timeline.clear();
+  screen.clearProblem();
+  screen.setPhase("calling");
+  screen.setState("connecting");
+  screen.setDetail("Allow the microphone if the browser asks.");
+  levels.start();
+  try {
+    await mine.start(screen.choice);
+  } catch (error) {
+    if (call === mine) finish(error instanceof CallProblem ? error : new CallProblem("refused", error), "");
+    return;
+  }
+  if (call !== mine) return;
+  connectedMs = performance.now();
+  screen.setDetail("Speak whenever you like, also while it speaks.");
+  EVENTS.ready();
+  await showMicrophones();
+  requestAnimationFrame(animate);
+}
+
+function hangUp() {
+  finish(null, "You hung up.");
+}
+
+/** The one way a call ends here, whoever ended it. */
+function finish(problem, detail) {
+  call?.end();
+  call = null;
+  speaker.stop();
+  levels.stop();
+  timeline.end(performance.now());
+  timelineView.draw(timeline, performance.now());
+  screen.setLevels(0, 0);
+  screen.setState("ended");
+  screen.setPhase("ended");
+  screen.setDetail(problem ? "" : detail);
+  if (problem) screen.showProblem(problem.kind);
+  if (connectedMs === null) screen.setDuration(null);
+}
+
+async function hear(stream) {
+  levels.watch("agent", stream);
+  if (!(await speaker.play(stream))) screen.showProblem("sound-blocked");
+}
+
+function showWeakness(isWeak) {
+  screen.setDetail(isWeak ? "The connection is weak. Trying to keep it." : "Speak whenever you like, also while it speaks.");
+}
+
+async function showMicrophones() {
+  screen.setChoice(loadChoice(), await listMicrophones());
+}
+
+async function changeChoice() {
+  saveChoice(screen.choice);
+  if (!call) return;
+  try {
+    await call.changeMicrophone(screen.choice);
+    screen.clearProblem();
+  } catch (error) {
+    if (call && error instanceof CallProblem) screen.showProblem(error.kind);
+  }
+}
+
+const DECISIONS = {
+  suspect: (after) => `Heard you${after}: lowered its voice while it decides.`,
+  cut: (after, why) => `Stopped${after}${why}.`,
+  resume: (after, why) => `Went on${after}${why}.`,
+};
+
+const EVENTS = {
+  ready: () => document.getElementById("state").dataset.state === "connecting" && screen.setState("listening"),
+  about: (about) => screen.setAbout(about),
+  speech: ({ isSpeech, atMs }) => timeline.setSpeech(isSpeech, atMs),
+  state: ({ state, atMs }) => {
+    screen.setState(state);
+    timeline.setState(state, atMs);
+    if (state === "speaking") speaker.speak();
+  },
+  transcript: ({ text, isFinal }) => captions.transcript(text, isFinal),
+  heard: ({ text, utterance }) => captions.heard(text, utterance),
+  decision: ({ decision, reason, latencyMs, atMs }) => {
+    timeline.addDecision(decision, latencyMs, atMs);
+    if (decision === "cut") speaker.hush();
+    const after = latencyMs === null ? "" : ` after ${latencyMs} ms`;
+    if (Object.hasOwn(DECISIONS, decision)) screen.setDecision(DECISIONS[decision](after, reason && `: ${reason}`));
+  },
+  hush: () => speaker.hush(),
+  interrupted: ({ utterance, heard }) => {
+    speaker.hush();
+    captions.interrupted(utterance, heard);
+  },
+  latency: ({ name, ms, atMs }) => timeline.addLatency(name, ms, atMs),
+  problem: ({ isFatal }) => (isFatal ? finish(new CallProblem("agent"), "") : screen.showProblem("agent")),
+};
+
+let sampledMs = 0;
+let drawnMs = 0;
+
+/** Runs once a frame while a call goes on. */
+function animate() {
+  if (!call) return;
+  const nowMs = performance.now();
+  if (nowMs - sampledMs >= SAMPLE_MS) {
+    sampledMs = nowMs;
+    const [you, agent] = [levels.read("you"), levels.read("agent")];
+    timeline.addLevels(you, agent, nowMs);
+    screen.setLevels(you, agent);
+    screen.setDuration(nowMs - connectedMs);
+  }
+  if (!reducedMotion.matches || nowMs - drawnMs >= REDUCED_MOTION_MS) {
+    drawnMs = nowMs;
+    timelineView.draw(timeline, nowMs);
+  }
+  requestAnimationFrame(animate);
+}
+
+// A page that is left without this is noticed by the server only after half a minute.
+addEventListener("pagehide", () => call && hangUp());
+navigator.mediaDevices?.addEventListener?.("devicechange", showMicrophones);
+screen.setPhase("idle");
+timelineView.draw(timeline, performance.now());
+showMicrophones();

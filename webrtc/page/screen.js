@@ -1,0 +1,109 @@
+// The call card and the texts around it: what the caller sees and sets, apart from captions and timeline.
+
+import { describe } from "./problems.js";
+
+const STATES = {
+  idle: "Ready",
+  connecting: "Connecting",
+  listening: "Listening",
+  thinking: "Thinking",
+  speaking: "Speaking",
+  ducked: "Ducked",
+  ended: "Ended",
+};
+
+const element = (id) => document.getElementById(id);
+
+const clock = (ms) => {
+  const seconds = Math.floor(ms / 1000);
+  return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+};
+
+export class Screen {
+  #choice = { microphone: element("microphone"), headphones: element("headphones") };
+
+  /** @param {{call(), choice()}} on the caller pressed the button, or changed microphone or headphones. */
+  constructor(on) {
+    element("call").addEventListener("click", () => on.call());
+    for (const input of Object.values(this.#choice)) input.addEventListener("change", () => on.choice());
+  }
+
+  /** What the caller chose: {deviceId, hasHeadphones}; an empty deviceId means the browser's default. */
+  get choice() {
+    return { deviceId: this.#choice.microphone.value, hasHeadphones: this.#choice.headphones.checked };
+  }
+
+  setChoice({ deviceId, hasHeadphones }, microphones) {
+    const options = microphones.map(({ label, deviceId: id }) => new Option(label, id));
+    const { microphone, headphones } = this.#choice;
+    if (!microphones.some(({ deviceId: id }) => id === "default")) options.unshift(new Option("Default", ""));
+    microphone.replaceChildren(...options);
+    microphone.value = deviceId;
+    if (microphone.selectedIndex < 0) microphone.selectedIndex = 0;
+    headphones.checked = hasHeadphones;
+  }
+
+  /** @param {"idle"|"calling"|"ended"} phase */
+  setPhase(phase) {
+    const button = element("call");
+    const isCalling = phase === "calling";
+    button.textContent = isCalling ? "Hang up" : phase === "ended" ? "Call again" : "Call";
+    button.classList.toggle("hang-up", isCalling);
+    document.body.dataset.phase = phase;
+  }
+
+  /** One of the states above; any other is ignored. */
+  setState(state) {
+    if (!Object.hasOwn(STATES, state)) return;
+    const pill = element("state");
+    pill.dataset.state = state;
+    pill.textContent = STATES[state];
+    element("orb").dataset.state = state;
+  }
+
+  setDetail(text) {
+    const detail = element("detail");
+    if (detail.textContent !== text) detail.textContent = text;
+  }
+
+  showProblem(kind) {
+    const { title, advice } = describe(kind);
+    const strong = document.createElement("strong");
+    strong.textContent = title;
+    element("problem").replaceChildren(strong, ` ${advice}`);
+    element("problem").dataset.kind = kind;
+  }
+
+  clearProblem() {
+    element("problem").replaceChildren();
+    delete element("problem").dataset.kind;
+  }
+
+  /** @param {number|null} ms null hides the length of the call */
+  setDuration(ms) {
+    element("duration").hidden = ms === null;
+    if (ms !== null) element("duration").textContent = clock(ms);
+  }
+
+  /** Loudness of both sides, 0 to 1. */
+  setLevels(you, agent) {
+    element("level").value = you;
+    const state = element("orb").dataset.state;
+    const isAgent = state === "speaking" || state === "ducked";
+    element("orb").style.setProperty("--level", (isAgent ? agent : you).toFixed(3));
+  }
+
+  setDecision(text) {
+    element("decision").textContent = text;
+  }
+
+  /** What the agent is, and what can be said to it. */
+  setAbout({ agent, engine, note, phrases }) {
+    element("engine").textContent = [agent !== document.title && agent, engine].filter(Boolean).join(" · ");
+    element("note").textContent = note && `${note[0].toUpperCase()}${note.slice(1).replace(/\.?$/, ".")}`;
+    element("phrases").replaceChildren(
+      ...phrases.map((phrase) => Object.assign(document.createElement("li"), { textContent: phrase })),
+    );
+    element("suggestions").hidden = !phrases.length && !note;
+  }
+}
