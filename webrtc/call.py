@@ -1,0 +1,347 @@
+"""One connected caller: a microphone, a playout, messages both ways, and an end. Transport only.
+
+A call is answered, entered and left::
+
+    call = Call(config)
+    answer = await call.answer(offer)  # goes back to the caller
+    async with call:
+        await call.wait_connected()
+        async for frame in call.microphone: ...
+"""
+
+import asyncio
+import enum
+import logging
+import secrets
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from aiortc import (
+    RTCConfiguration,
+    RTCDataChannel,
+    RTCIceServer,
+    RTCPeerConnection,
+    RTCRtpSender,
+    RTCSessionDescription,
+)
+from aiortc.exceptions import InvalidAccessError, InvalidStateError, OperationError
+from aiortc.rtcconfiguration import RTCBundlePolicy
+from aiortc.sdp import candidate_from_sdp
+
+from webrtc.config import WebRTCConfig
+from webrtc.errors import (
+    CallClosed,
+    CallError,
+    CandidateRejected,
+    MalformedOffer,
+    NoAudio,
+    NoCandidates,
+    NoOpus,
+    NotConnected,
+    OfferRejected,
+    RestartRefused,
+)
+from webrtc.loopback import offer_loopback
+from webrtc.mailbox import Mailbox
+from webrtc.microphone import Microphone, MicrophoneFrame, divert_packets
+from webrtc.offer import MAX_CANDIDATES, OfferedConnection, SessionDescription, check_offer
+from webrtc.playout import Playout
+
+__all__ = [
+    "Call",
+    "CallClosed",
+    "CallError",
+    "Candidate",
+    "CandidateRejected",
+    "CloseReason",
+    "MalformedOffer",
+    "Microphone",
+    "MicrophoneFrame",
+    "NoAudio",
+    "NoCandidates",
+    "NoOpus",
+    "NotConnected",
+    "OfferRejected",
+    "Playout",
+    "RestartRefused",
+    "SessionDescription",
+]
+
+# A client that keeps the channel alive sends `ping...`; it is for the transport, not for who listens.
+KEEPALIVE_PREFIX = "ping"
+MAX_BUFFERED_BYTES = 1 << 20  # of messages that the caller's side does not take
+
+logger = logging.getLogger(__name__)
+
+
+class CloseReason(enum.Enum):
+    """Why a call ended."""
+
+    HUNG_UP = "the caller hung up"
+    LOST = "the connection failed"
+    SILENT = "no audio packets came any more"
+    NOT_CONNECTED = "no connection came about"
+    CLOSED = "closed by us"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An ICE candidate that follows the offer; an empty `candidate` says that it was the last."""
+
+    candidate: str
+    sdp_mid: str | None
+    sdp_mline_index: int | None
+
+
+class Call:
+    """One peer connection. Leaving the context takes it down, whatever its state."""
+
+    def __init__(self, config: WebRTCConfig) -> None:
+        self.id = secrets.token_hex(4)
+        self.microphone = Microphone(config.jitter, capacity_ms=config.microphone_capacity_ms, call_id=self.id)
+        self.playout = Playout(capacity_ms=config.playout_capacity_ms, bitrate_bps=config.bitrate_bps, call_id=self.id)
+        self.messages: Mailbox[str] = Mailbox(config.message_capacity)
+        self._config = config
+        self._outbox: deque[str] = deque(maxlen=config.message_capacity)
+        self._dropped_messages = 0
+        self._channel: RTCDataChannel | None = None
+        self._negotiation = asyncio.Lock()
+        self._connection: OfferedConnection | None = None
+        self._candidates = 0
+        self._watchdog: asyncio.TimerHandle | None = None
+        self._deadline_s: float | None = None  # to be connected
+        self._connected_s: float | None = None
+        self._connected_or_closed = asyncio.Event()
+        self._closed = asyncio.Event()
+        self._close_reason: CloseReason | None = None
+        self._when_closed: list[Callable[[], None]] = []
+        self._takedown: asyncio.Future[None] | None = None
+        if config.loopback:
+            offer_loopback()
+        self._peer = self._new_peer()
+
+    async def __aenter__(self) -> Self:
+        self._watch()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def close_reason(self) -> CloseReason | None:
+        """Why the call ended; None while it lasts."""
+        return self._close_reason
+
+    async def answer(self, offer: SessionDescription) -> SessionDescription:
+        """The answer to an offer; a later offer of the same connection renegotiates it.
+
+        Raises:
+            OfferRejected: with one line that says why; a call that was answered before goes on.
+            CallClosed: the call is over.
+            CallError: no answer within the configured time.
+        """
+        connection = check_offer(offer)
+        async with self._negotiation:
+            self._check_open()
+            if self._connection not in (None, connection):
+                raise RestartRefused("the offer is from another connection; start a new call for it")
+            try:
+                async with asyncio.timeout(self._config.answer_timeout_s):
+                    answer = await self._negotiate(offer)
+            except TimeoutError:
+                raise CallError(
+                    f"no answer within {self._config.answer_timeout_s:g} s; check that the STUN and TURN servers answer"
+                ) from None
+            self._connection = connection
+        self._watch()
+        return answer
+
+    async def add_candidate(self, candidate: Candidate) -> None:
+        """Take a candidate that follows the offer.
+
+        Raises:
+            CandidateRejected: not a candidate, one too many, or before the offer.
+            CallClosed: the call is over.
+        """
+        self._check_open()
+        if self._connection is None:
+            raise CandidateRejected("a candidate came before the offer that it belongs to")
+        self._candidates += 1
+        if self._candidates > MAX_CANDIDATES:
+            raise CandidateRejected(f"the caller has sent more than {MAX_CANDIDATES} candidates")
+        if not candidate.candidate:
+            await self._peer.addIceCandidate(None)
+            return
+        try:
+            parsed = candidate_from_sdp(candidate.candidate.removeprefix("candidate:"))
+            parsed.sdpMid = candidate.sdp_mid
+            parsed.sdpMLineIndex = candidate.sdp_mline_index
+            await self._peer.addIceCandidate(parsed)
+        except (ValueError, LookupError, AssertionError) as error:
+            raise CandidateRejected(f"not an ICE candidate of RFC 8839: {candidate.candidate[:100]!r}") from error
+
+    async def wait_connected(self) -> None:
+        """Wait until audio can flow.
+
+        Raises:
+            NotConnected: the call ended first, at the latest after the configured time.
+        """
+        self._watch()
+        await self._connected_or_closed.wait()
+        if self._close_reason is not None:
+            raise NotConnected(f"call {self.id} is not connected: {self._close_reason.value}")
+
+    async def wait_closed(self) -> CloseReason:
+        """Wait until the call is over: by either side, or because the connection was lost or went silent."""
+        await self._closed.wait()
+        assert self._close_reason is not None
+        return self._close_reason
+
+    def when_closed(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called once, when the call is over."""
+        if self._close_reason is not None:
+            callback()
+        else:
+            self._when_closed.append(callback)
+
+    def send(self, message: str) -> None:
+        """Send a message to the caller's page; kept until the data channel opens, then the oldest are dropped."""
+        if self._close_reason is not None:
+            return
+        if self._channel is not None and self._channel.readyState == "open":
+            if self._channel.bufferedAmount > MAX_BUFFERED_BYTES:
+                self._count_dropped_message()
+            else:
+                self._channel.send(message)
+            return
+        if len(self._outbox) == self._outbox.maxlen:
+            self._count_dropped_message()
+        self._outbox.append(message)
+
+    async def close(self) -> None:
+        """Hang up and free everything. Twice is harmless."""
+        self._end(CloseReason.CLOSED)
+        if self._takedown is None:
+            # Shielded and held here: a second cancellation must not leave sockets open.
+            self._takedown = asyncio.ensure_future(self._take_down())
+        await asyncio.shield(self._takedown)
+
+    def _new_peer(self) -> RTCPeerConnection:
+        servers = [
+            RTCIceServer(
+                urls=server.url,
+                username=server.username,
+                credential=server.credential.get_secret_value() if server.credential else None,
+            )
+            for server in self._config.ice_servers
+        ]
+        peer = RTCPeerConnection(RTCConfiguration(iceServers=servers, bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
+        transceiver = peer.addTransceiver(self.playout, direction="sendrecv")
+        capabilities = RTCRtpSender.getCapabilities("audio")
+        assert capabilities is not None
+        transceiver.setCodecPreferences([c for c in capabilities.codecs if c.mimeType.lower() == "audio/opus"])
+        divert_packets(transceiver.receiver, self.microphone.receive)
+        peer.on("connectionstatechange", self._on_connection_state)
+        peer.on("datachannel", self._on_data_channel)
+        return peer
+
+    async def _negotiate(self, offer: SessionDescription) -> SessionDescription:
+        try:
+            await self._peer.setRemoteDescription(RTCSessionDescription(sdp=offer.sdp, type=offer.type))
+            for transceiver in self._peer.getTransceivers():
+                if transceiver.kind == "video":
+                    transceiver.direction = "inactive"  # stock clients offer a camera
+            await self._peer.setLocalDescription(await self._peer.createAnswer())
+        except (OperationError, InvalidAccessError, ValueError, LookupError, AssertionError, AttributeError) as error:
+            raise MalformedOffer(f"the offer cannot be answered: {str(error)[:200] or type(error).__name__}") from error
+        except InvalidStateError as error:
+            raise CallClosed(f"call {self.id} is over") from error
+        local = self._peer.localDescription
+        if "a=candidate" not in local.sdp:
+            raise CallError("this machine has no network address to offer; on loopback only, set loopback = true")
+        return SessionDescription(sdp=local.sdp, type=local.type)
+
+    def _watch(self) -> None:
+        """Close the call when it has not connected in time, or later when no packet has come for too long."""
+        if self._close_reason is not None:
+            return
+        now_s = asyncio.get_running_loop().time()
+        if self._deadline_s is None:
+            self._deadline_s = now_s + self._config.connect_timeout_s
+        if self._connected_s is None:
+            deadline_s, reason = self._deadline_s, CloseReason.NOT_CONNECTED
+        else:
+            heard_s = max(self._connected_s, self.microphone.last_packet_s or 0.0)
+            deadline_s, reason = heard_s + self._config.silence_timeout_s, CloseReason.SILENT
+        if now_s >= deadline_s:
+            self._end(reason)
+            return
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        self._watchdog = asyncio.get_running_loop().call_at(deadline_s, self._watch)
+
+    def _on_connection_state(self) -> None:
+        state = self._peer.connectionState
+        logger.debug("call %s: connection %s", self.id, state)
+        if state == "connected" and self._connected_s is None:
+            self._connected_s = asyncio.get_running_loop().time()
+            self._connected_or_closed.set()
+            self._watch()
+        elif state == "failed":
+            self._end(CloseReason.LOST)
+        elif state == "closed":
+            self._end(CloseReason.HUNG_UP)
+
+    def _on_data_channel(self, channel: RTCDataChannel) -> None:
+        if self._channel is not None and self._channel.readyState == "open":
+            logger.debug("call %s: a second data channel is not read", self.id)
+            return
+        self._channel = channel
+        channel.on("message", self._on_message)
+        while self._outbox:
+            channel.send(self._outbox.popleft())
+
+    def _on_message(self, message: str | bytes) -> None:
+        if not isinstance(message, str) or len(message) > self._config.max_message_chars:
+            logger.warning("call %s: a message was dropped: %d of %s", self.id, len(message), type(message).__name__)
+        elif not message.startswith(KEEPALIVE_PREFIX):
+            self.messages.put(message)
+
+    def _count_dropped_message(self) -> None:
+        self._dropped_messages += 1
+        if self._dropped_messages == 1:
+            logger.warning("call %s: the caller's page does not take messages; the oldest are dropped", self.id)
+
+    def _check_open(self) -> None:
+        if self._close_reason is not None:
+            raise CallClosed(f"call {self.id} is over: {self._close_reason.value}")
+
+    def _end(self, reason: CloseReason) -> None:
+        """The moment after which nothing is delivered; what is still held is freed by `close`."""
+        if self._close_reason is not None:
+            return
+        self._close_reason = reason
+        logger.info("call %s: %s", self.id, reason.value)
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        self.microphone.close()
+        self.playout.stop()
+        self.messages.close()
+        self._outbox.clear()
+        self._closed.set()
+        self._connected_or_closed.set()
+        for callback in self._when_closed:
+            callback()
+        self._when_closed.clear()
+
+    async def _take_down(self) -> None:
+        try:
+            async with asyncio.timeout(self._config.close_timeout_s):
+                await self._peer.close()
+        except TimeoutError:
+            logger.error("call %s: the connection did not close in %g s", self.id, self._config.close_timeout_s)
