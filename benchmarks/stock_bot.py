@@ -11,10 +11,9 @@ import argparse
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, cast
 
-import aioice.ice
 import numpy as np
 from aiohttp import web
 from loguru import logger
@@ -23,7 +22,6 @@ from pipecat.frames.frames import (
     CancelFrame,
     EndFrame,
     Frame,
-    InputAudioRawFrame,
     InterimTranscriptionFrame,
     LLMContextFrame,
     LLMFullResponseEndFrame,
@@ -35,7 +33,7 @@ from pipecat.frames.frames import (
     VADUserStoppedSpeakingFrame,
 )
 from pipecat.pipeline.pipeline import Pipeline
-from pipecat.pipeline.worker import PipelineParams, PipelineWorker
+from pipecat.pipeline.worker import PipelineWorker
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.aggregators.llm_response_universal import LLMContextAggregatorPair, LLMUserAggregatorParams
 from pipecat.processors.frame_processor import FrameDirection
@@ -49,11 +47,14 @@ from pipecat.transports.smallwebrtc.transport import SmallWebRTCTransport
 from pipecat.utils.time import time_now_iso8601
 from pipecat.workers.runner import WorkerRunner
 
+from agent.config import load_settings
+from agent.engines import open_engines
 from asr.interface import SAMPLE_RATE_HZ, Recognition, Recognizer
 from llm.interface import LanguageModel, Message, TextDelta
+from pipelines.call import Engines
 from tts.interface import Synthesizer
+from webrtc.loopback import offer_loopback
 
-VOICE = "en_female"
 LANGUAGE = "en"
 PRE_ROLL_BYTES = SAMPLE_RATE_HZ * 2  # one second, as Pipecat's own segmented services keep for the VAD's delay
 
@@ -62,7 +63,7 @@ class RecognizerService(STTService):
     """Streams to the recogniser what the VAD takes for speech; finals come at its pause and are finalised."""
 
     def __init__(self, recognizer: Recognizer) -> None:
-        super().__init__(
+        super().__init__(  # pyright: ignore[reportUnknownMemberType] -- its **kwargs have no types
             ttfs_p99_latency=0.2, settings=STTSettings(model=None, language=None), sample_rate=SAMPLE_RATE_HZ
         )
         self._recognizer = recognizer
@@ -75,7 +76,7 @@ class RecognizerService(STTService):
         await super().start(frame)
         recognition = await self._stack.enter_async_context(self._recognizer.listen(language=LANGUAGE))
         self._recognition = recognition
-        self._reader = self.create_task(self._read(recognition))
+        self._reader = cast("asyncio.Task[None]", self.create_task(self._read(recognition)))  # pyright: ignore[reportUnknownMemberType]
 
     async def stop(self, frame: EndFrame) -> None:
         await super().stop(frame)
@@ -97,9 +98,6 @@ class RecognizerService(STTService):
             self._is_speech = False
             self._recognition.flush()
 
-    async def process_audio_frame(self, frame: InputAudioRawFrame, direction: FrameDirection) -> None:
-        await super().process_audio_frame(frame, direction)
-
     async def run_stt(self, audio: bytes) -> AsyncGenerator[Frame | None, None]:
         if self._recognition is not None and self._is_speech:
             self._recognition.push(_to_float32(audio))
@@ -120,7 +118,7 @@ class RecognizerService(STTService):
     async def _close(self) -> None:
         if self._recognition is not None:
             self._recognition = None
-            await self.cancel_task(self._reader)
+            await self.cancel_task(self._reader)  # pyright: ignore[reportUnknownMemberType]
             await self._stack.aclose()
 
 
@@ -128,7 +126,7 @@ class LanguageModelService(LLMService):
     """Pushes the language model's text as it comes."""
 
     def __init__(self, language_model: LanguageModel) -> None:
-        super().__init__(settings=LLMSettings(model=None))
+        super().__init__(settings=LLMSettings(model=None))  # pyright: ignore[reportUnknownMemberType]
         self._language_model = language_model
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
@@ -150,23 +148,23 @@ class SynthesizerService(TTSService):
     """Speaks one sentence after the other."""
 
     def __init__(self, synthesizer: Synthesizer) -> None:
-        super().__init__(
+        voice = next(voice.name for voice in synthesizer.voices if voice.language == LANGUAGE)
+        super().__init__(  # pyright: ignore[reportUnknownMemberType] -- its **kwargs have no types
             push_start_frame=True,
             push_stop_frames=True,
             sample_rate=synthesizer.sample_rate_hz,
-            settings=TTSSettings(model=None, voice=VOICE, language=None),
+            settings=TTSSettings(model=None, voice=voice, language=None),
         )
         self._synthesizer = synthesizer
+        self._voice_name = voice
 
     async def run_tts(self, text: str, context_id: str) -> AsyncGenerator[Frame | None, None]:
-        async with self._synthesizer.speak(text, voice=VOICE, language=LANGUAGE) as utterance:
+        async with self._synthesizer.speak(text, voice=self._voice_name, language=LANGUAGE) as utterance:
             async for chunk in utterance:
                 yield TTSAudioRawFrame(_to_pcm16(chunk.samples), self.sample_rate, 1, context_id=context_id)
 
 
-async def run_bot(
-    connection: SmallWebRTCConnection, recognizer: Recognizer, synthesizer: Synthesizer, language_model: LanguageModel
-) -> None:
+async def run_bot(connection: SmallWebRTCConnection, engines: Engines) -> None:
     """One call, from its connection to its end."""
     transport = SmallWebRTCTransport(connection, TransportParams(audio_in_enabled=True, audio_out_enabled=True))
     context = LLMContext()
@@ -176,22 +174,20 @@ async def run_bot(
     pipeline = Pipeline(
         [
             transport.input(),
-            RecognizerService(recognizer),
+            RecognizerService(engines.recognizer),
             aggregators.user(),
-            LanguageModelService(language_model),
-            SynthesizerService(synthesizer),
+            LanguageModelService(engines.language_model),
+            SynthesizerService(engines.synthesizer),
             transport.output(),
             aggregators.assistant(),
         ]
     )
-    worker = PipelineWorker(
-        pipeline, params=PipelineParams(audio_in_sample_rate=16_000, audio_out_sample_rate=synthesizer.sample_rate_hz)
-    )
+    worker = PipelineWorker(pipeline)
 
     async def end(_transport: SmallWebRTCTransport, _client: object) -> None:
         await worker.cancel()
 
-    transport.add_event_handler("on_client_disconnected", end)
+    transport.add_event_handler("on_client_disconnected", end)  # pyright: ignore[reportUnknownMemberType]
     runner = WorkerRunner(handle_sigint=False)
     await runner.add_workers(worker)
     await runner.run()
@@ -200,14 +196,14 @@ async def run_bot(
 async def serve(host: str, port: int, *, loopback: bool) -> None:
     """Answer offers until cancelled; prints its address when the engines are ready."""
     if loopback:
-        aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: ["127.0.0.1"]
-    async with _engines() as (recognizer, synthesizer, language_model), asyncio.TaskGroup() as calls:
+        offer_loopback()
+    async with open_engines(load_settings(None, {})) as engines, asyncio.TaskGroup() as calls:
 
         async def offer(request: web.Request) -> web.Response:
             body = cast("dict[str, Any]", await request.json())
             connection = SmallWebRTCConnection()
             await connection.initialize(sdp=body["sdp"], type=body["type"])
-            calls.create_task(run_bot(connection, recognizer, synthesizer, language_model))
+            calls.create_task(run_bot(connection, engines))
             return web.json_response(connection.get_answer())
 
         app = web.Application()
@@ -246,7 +242,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
-    parser.add_argument("--loopback", action="store_true", help="offer 127.0.0.1 only (machines without a network)")
+    parser.add_argument("--loopback", action="store_true", help="offer 127.0.0.1 as well")
     arguments = parser.parse_args()
     logger.remove()
     logger.add(sys.stderr, level="WARNING")

@@ -6,6 +6,7 @@ buffer, so figures do not depend on a receiver's jitter buffer.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -174,7 +175,7 @@ def continuity(samples: NDArray[np.float32], reference: NDArray[np.float32], mat
     side that is longer is a pause that changed; anything audible there is speech lost or repeated.
     """
     lost = repeated = paused = 0
-    for before, after in zip(matches, matches[1:], strict=False):
+    for before, after in pairwise(matches):
         change = after.lag - before.lag
         if change == 0:
             continue
