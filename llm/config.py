@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 
 class DemoConfig(BaseModel):
@@ -11,6 +11,7 @@ class DemoConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["demo"] = "demo"
+    max_messages: PositiveInt = Field(default=2000, description="Longest conversation that is read, in messages.")
 
 
 LanguageModelConfig = DemoConfig
