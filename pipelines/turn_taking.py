@@ -1,0 +1,307 @@
+"""Who has the floor: applies the turn and barge-in policies to one call.
+
+All decisions of a call fall here, at voice windows and transcripts; everything it does to the agent is a call
+downward: hold, duck, resume, or stop the mouth and flush playout.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass, replace
+
+from pipecat.frames.frames import (
+    Frame,
+    InterimTranscriptionFrame,
+    InterruptionFrame,
+    LLMMessagesAppendFrame,
+    LLMRunFrame,
+    TranscriptionFrame,
+    UserStartedSpeakingFrame,
+    UserStoppedSpeakingFrame,
+    VADUserStartedSpeakingFrame,
+    VADUserStoppedSpeakingFrame,
+)
+from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+
+from asr.interface import Transcript
+from pipelines.barge_in import Decision, Evidence, decide
+from pipelines.config import CallConfig
+from pipelines.conversation import Conversation
+from pipelines.detection import WINDOW_MS, RecentAudio
+from pipelines.frames import TranscriptFrame, VoiceFrame
+from pipelines.observer import Timeline
+from pipelines.reply import ReplyService
+from pipelines.smart_turn import SmartTurn
+from pipelines.speech import SpeechService
+from pipelines.transport import CallOutput
+from pipelines.turns import Pause, PauseHabit, is_turn_over
+from webrtc.call import Playout
+
+logger = logging.getLogger(__name__)
+
+SAMPLES_PER_MS = 16
+
+
+@dataclass(slots=True)
+class CallerTurn:
+    """What the caller has said in the turn that is going on."""
+
+    said: str = ""  # final words
+    saying: str = ""  # words that may still change
+
+    @property
+    def words(self) -> str:
+        """Everything, as far as it is known."""
+        return f"{self.said} {self.saying}".strip()
+
+    def hear(self, transcript: Transcript) -> None:
+        """Take the recogniser's next word."""
+        if transcript.is_final:
+            self.said, self.saying = f"{self.said} {transcript.text}".strip(), ""
+        else:
+            self.saying = transcript.text
+
+
+@dataclass(slots=True)
+class Agent:
+    """The parts of the agent that turn-taking may silence."""
+
+    reply: ReplyService
+    speech: SpeechService
+    output: CallOutput
+    playout: Playout
+
+    @property
+    def has_floor(self) -> bool:
+        """Whether the agent speaks or is about to."""
+        return self.reply.is_busy or self.speech.is_busy or self.output.is_speaking
+
+
+class TurnTaking(FrameProcessor):
+    """Swallows voice windows and transcripts; emits turns, interruptions and requests for a reply."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        conversation: Conversation,
+        timeline: Timeline,
+        config: CallConfig,
+        *,
+        recent: RecentAudio,
+        smart_turn: SmartTurn | None,
+    ) -> None:
+        super().__init__()
+        self._agent = agent
+        self._conversation = conversation
+        self._timeline = timeline
+        self._config = config
+        self._recent = recent
+        self._smart_turn = smart_turn
+        self._turn: CallerTurn | None = None
+        self._overlap: Evidence | None = None  # the caller's voice over the agent's
+        self._overlap_start = 0  # samples
+        self._habit = PauseHabit()
+        self._sounds_complete: bool | None = None
+        self._opinion: asyncio.Task[None] | None = None  # Smart Turn being asked
+        self._last_speech = 0  # samples: the end of the last speech window
+        self._last_speech_at = 0.0  # the same on the event loop's clock
+        self._now = 0  # samples
+        self._is_paused = True  # since voice detection's last edge
+        self._unanswered = 0  # flushes whose final transcript is still to come
+        self._ignored = 0  # of those, finals that belong to a back-channel
+
+    async def cleanup(self) -> None:
+        """Stop asking."""
+        await super().cleanup()
+        if self._opinion:
+            await self.cancel_task(self._opinion)
+            self._opinion = None
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        """Judge what concerns the floor; pass on the rest."""
+        await super().process_frame(frame, direction)
+        if isinstance(frame, VoiceFrame):
+            await self._on_window(frame)
+        elif isinstance(frame, TranscriptFrame):
+            await self._on_transcript(frame.transcript)
+        elif isinstance(frame, InterimTranscriptionFrame | TranscriptionFrame):
+            pass  # for observers: they have seen it
+        elif isinstance(frame, LLMMessagesAppendFrame):
+            await self._on_typed(frame)
+        else:
+            if isinstance(frame, VADUserStartedSpeakingFrame):
+                await self._on_onset()
+            elif isinstance(frame, InterruptionFrame):
+                self._silence_agent()
+            await self.push_frame(frame, direction)
+            if isinstance(frame, VADUserStoppedSpeakingFrame):
+                self._on_pause()
+
+    # What is heard
+
+    async def _on_window(self, frame: VoiceFrame) -> None:
+        self._now = frame.end_samples
+        if frame.is_speech:
+            self._last_speech = frame.end_samples
+            self._last_speech_at = asyncio.get_running_loop().time()
+        if self._turn:
+            await self._maybe_end_turn()
+        elif self._agent.has_floor:
+            await self._weigh(frame)
+        elif self._overlap:
+            await self._agent_finished_first()
+
+    async def _on_onset(self) -> None:
+        if self._is_paused and self._turn:
+            self._habit = self._habit.after(self._silence_ms)
+        self._is_paused = False
+        self._sounds_complete = None
+        if not self._turn and not self._agent.has_floor:
+            await self._begin_turn(CallerTurn())
+
+    def _on_pause(self) -> None:
+        self._is_paused = True
+        self._unanswered += 1
+        if self._smart_turn and self._turn and not self._opinion:
+            self._opinion = self.create_task(self._ask_smart_turn(self._smart_turn))
+
+    async def _on_transcript(self, transcript: Transcript) -> None:
+        if transcript.is_final:
+            self._unanswered = max(0, self._unanswered - 1)
+        if self._ignored:
+            self._ignored -= transcript.is_final
+            return
+        if self._turn:
+            self._turn.hear(transcript)
+            await self._maybe_end_turn()
+        elif self._overlap:
+            self._overlap = replace(self._overlap, words=transcript.text, is_transcribed=transcript.is_final)
+            await self._judge_overlap()
+
+    async def _on_typed(self, frame: LLMMessagesAppendFrame) -> None:
+        """A client sent text instead of speech."""
+        for message in frame.messages:
+            if isinstance(message, dict) and message.get("role") == "user":
+                self._conversation.caller_said(str(message.get("content", "")))
+        if frame.run_llm:
+            await self.push_frame(LLMRunFrame())
+
+    # The caller's turn
+
+    @property
+    def _silence_ms(self) -> int:
+        return (self._now - self._last_speech) // SAMPLES_PER_MS
+
+    async def _begin_turn(self, turn: CallerTurn) -> None:
+        self._turn = turn
+        self._timeline.state("listening")
+        await self.broadcast_frame(UserStartedSpeakingFrame)
+
+    async def _maybe_end_turn(self) -> None:
+        turn = self._turn
+        if not turn or not self._is_paused:
+            return
+        pause = Pause(
+            silence_ms=self._silence_ms,
+            words=turn.words,
+            is_transcribed=self._unanswered == 0,
+            sounds_complete=self._sounds_complete,
+            usual_pause_ms=self._habit.usual_ms,
+        )
+        if not is_turn_over(pause, self._config.turns):
+            return
+        self._turn = None
+        self._ignored = self._unanswered
+        await self.broadcast_frame(UserStoppedSpeakingFrame)
+        if turn.words:
+            self._timeline.state("thinking")
+            self._conversation.caller_said(turn.words)
+            self._agent.output.expect_reply(self._last_speech_at)
+            await self.push_frame(LLMRunFrame())
+
+    async def _ask_smart_turn(self, smart_turn: SmartTurn) -> None:
+        asked_at = self._last_speech
+        opinion = await smart_turn.sounds_complete(self._recent.latest(self._now))
+        if asked_at == self._last_speech:
+            self._sounds_complete = opinion
+        self._opinion = None
+
+    # The caller's voice over the agent's
+
+    async def _weigh(self, frame: VoiceFrame) -> None:
+        """Add a window to the evidence of a barge-in."""
+        if self._overlap is None:
+            if not frame.is_speech:
+                return
+            self._overlap = Evidence()
+            self._overlap_start = frame.end_samples - WINDOW_MS * SAMPLES_PER_MS
+        evidence = self._overlap
+        self._overlap = replace(
+            evidence,
+            speech_ms=evidence.speech_ms + WINDOW_MS * frame.is_speech,
+            voiced_ms=evidence.voiced_ms + WINDOW_MS * frame.is_voiced,
+            hum_ms=evidence.hum_ms + WINDOW_MS * frame.is_hum,
+            silence_ms=self._silence_ms,
+        )
+        self._agent.speech.top_up()
+        await self._judge_overlap()
+
+    async def _judge_overlap(self) -> None:
+        evidence = self._overlap
+        if not evidence:
+            return
+        verdict = decide(evidence, self._config.barge_in)
+        if verdict.decision is Decision.WAIT:
+            return
+        if verdict.decision is not Decision.RESUME or evidence.is_suspected:
+            latency_ms = (self._now - self._overlap_start) / SAMPLES_PER_MS
+            self._timeline.decision(verdict.decision.value, verdict.reason, latency_ms)
+            logger.info("barge-in: %s (%s) after %d ms", verdict.decision.value, verdict.reason, latency_ms)
+        if verdict.decision is Decision.SUSPECT:
+            self._duck()
+            self._overlap = replace(evidence, is_suspected=True)
+        elif verdict.decision is Decision.RESUME:
+            self._overlap = None
+            self._ignored = self._unanswered
+            if evidence.is_suspected:
+                self._unduck()
+        else:
+            await self._cut(evidence)
+
+    def _duck(self) -> None:
+        config = self._config.barge_in
+        self._agent.playout.duck(config.duck_db, config.ramp_ms)
+        self._agent.speech.hold()
+        self._timeline.state("ducked")
+
+    def _unduck(self) -> None:
+        self._agent.playout.restore(self._config.barge_in.ramp_ms)
+        self._agent.speech.resume()
+        self._timeline.state("speaking")
+
+    async def _cut(self, evidence: Evidence) -> None:
+        """The caller takes the floor."""
+        was_heard = self._agent.output.has_been_heard
+        self._silence_agent()
+        self._overlap = None
+        before = "" if was_heard else self._conversation.reopen_turn()
+        turn = CallerTurn(said=before)
+        turn.hear(Transcript(evidence.words, evidence.is_transcribed, 0, 0))
+        await self.broadcast_interruption()
+        await self._begin_turn(turn)
+
+    async def _agent_finished_first(self) -> None:
+        """The agent fell silent by itself while the caller's voice was being weighed: it is a turn like any other."""
+        evidence, self._overlap = self._overlap, None
+        if not evidence:
+            return
+        if evidence.is_suspected:
+            self._unduck()
+        if not self._is_paused or evidence.words:
+            turn = CallerTurn()
+            turn.hear(Transcript(evidence.words, evidence.is_transcribed, 0, 0))
+            await self._begin_turn(turn)
+
+    def _silence_agent(self) -> None:
+        """Stop the mouth, flush playout, write down what was heard; at once and in one go."""
+        epoch = self._agent.speech.silence()
+        self._agent.output.cut(epoch, fade_ms=self._config.barge_in.ramp_ms)
