@@ -21,6 +21,7 @@ from pipecat.frames.frames import (
 )
 from pipecat.processors.frame_processor import FrameDirection
 from pipecat.services.ai_service import AIService
+from pipecat.services.settings import ServiceSettings
 
 from asr.interface import Recognition, RecognitionError, Recognizer, Transcript
 from pipelines.frames import CallerAudioFrame, TranscriptFrame
@@ -37,7 +38,7 @@ class RecognitionService(AIService):
     """The ears of one call. Swallows the caller's audio: nothing after it needs samples."""
 
     def __init__(self, recognizer: Recognizer, *, language: str | None) -> None:
-        super().__init__()
+        super().__init__(settings=ServiceSettings(model=None))
         self._recognizer = recognizer
         self._language = language
         self._stream: Recognition | None = None

@@ -13,6 +13,7 @@ from typing import Any
 from pipecat.frames.frames import Frame, LLMFullResponseEndFrame, LLMFullResponseStartFrame, LLMRunFrame, LLMTextFrame
 from pipecat.processors.frame_processor import FrameDirection
 from pipecat.services.ai_service import AIService
+from pipecat.services.settings import ServiceSettings
 
 from llm.interface import LanguageModel, LanguageModelError, Message, TextDelta, Tool, ToolCall
 from pipelines.conversation import Conversation
@@ -37,7 +38,7 @@ class ReplyService(AIService):
     """The mind of one call: answers every LLMRunFrame with a streamed response."""
 
     def __init__(self, model: LanguageModel, conversation: Conversation, tools: Sequence[CallTool]) -> None:
-        super().__init__()
+        super().__init__(settings=ServiceSettings(model=None))
         self._model = model
         self._conversation = conversation
         self._tools = {tool.tool.name: tool for tool in tools}

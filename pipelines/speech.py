@@ -22,6 +22,7 @@ from pipecat.frames.frames import (
 )
 from pipecat.processors.frame_processor import FrameDirection
 from pipecat.services.ai_service import AIService
+from pipecat.services.settings import ServiceSettings
 
 from pipelines.clauses import ClauseSplitter
 from pipelines.config import SpeechConfig
@@ -46,7 +47,7 @@ class SpeechService(AIService):
     """The mouth of one call."""
 
     def __init__(self, synthesizer: Synthesizer, playout: Playout, config: SpeechConfig, *, language: str) -> None:
-        super().__init__()
+        super().__init__(settings=ServiceSettings(model=None))
         self._synthesizer = synthesizer
         self._playout = playout
         self._config = config

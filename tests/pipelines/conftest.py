@@ -1,0 +1,335 @@
+"""The lower half of a call without network, weights or clock: the test hands out packets and voice windows."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pipecat.frames.frames import Frame, VADUserStartedSpeakingFrame, VADUserStoppedSpeakingFrame
+from pipecat.pipeline.pipeline import Pipeline
+from pipecat.pipeline.worker import PipelineWorker
+from pipecat.workers.runner import WorkerRunner
+
+from asr.interface import Transcript
+from llm.interface import LanguageModelError, Message, TextDelta, Tool, ToolCall
+from pipelines.config import CallConfig
+from pipelines.conversation import Conversation
+from pipelines.detection import RecentAudio
+from pipelines.frames import TranscriptFrame, VoiceFrame
+from pipelines.observer import Timeline
+from pipelines.reply import CallTool, ReplyService
+from pipelines.speech import SpeechService
+from pipelines.transport import CallOutput
+from pipelines.turn_taking import Agent, TurnTaking
+from tts.interface import SpeechChunk, Voice
+from webrtc.speech_queue import SpeechQueue
+
+RATE_HZ = 24_000
+PACKET_SAMPLES = 480
+CHUNK_SAMPLES = 1920  # 80 ms
+CHUNKS_PER_WORD = 4
+WINDOW_SAMPLES = 512
+
+
+class ManualPlayout:
+    """webrtc's playout with its real queue; the test is its clock."""
+
+    def __init__(self) -> None:
+        self._queue = SpeechQueue(capacity_samples=30 * RATE_HZ, sample_rate_hz=RATE_HZ)
+        self._advanced = asyncio.Event()
+        self.played: list[NDArray[np.float32]] = []
+
+    position_samples = property(lambda self: self._queue.position_samples)
+    written_samples = property(lambda self: self._queue.written_samples)
+    lead_samples = property(lambda self: self._queue.waiting_samples)
+    underruns = property(lambda self: self._queue.underruns)
+
+    def write(self, samples: NDArray[np.float32]) -> int:
+        return self._queue.write(samples)
+
+    def finish(self) -> None:
+        self._queue.finish()
+
+    def duck(self, gain_db: float, ramp_ms: float) -> None:
+        self._queue.set_gain(10 ** (gain_db / 20), ramp_ms=ramp_ms)
+
+    def restore(self, ramp_ms: float) -> None:
+        self._queue.set_gain(1.0, ramp_ms=ramp_ms)
+
+    def flush(self, fade_ms: float) -> int:
+        return self._queue.flush(fade_ms=fade_ms)
+
+    async def advanced(self) -> int:
+        await self._advanced.wait()
+        return self.position_samples
+
+    def tick(self) -> NDArray[np.float32]:
+        """Hand the next packet to the sender."""
+        packet = self._queue.pop(PACKET_SAMPLES)
+        self.played.append(packet)
+        self._advanced.set()
+        self._advanced = asyncio.Event()
+        return packet
+
+
+class LocalCall:
+    """The parts of webrtc's call that the output half uses."""
+
+    id = "test"
+
+    def __init__(self) -> None:
+        self.playout = ManualPlayout()
+        self.sent: list[dict[str, Any]] = []
+
+    def send(self, message: str) -> None:
+        self.sent.append(json.loads(message))
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Our own server messages of one kind."""
+        data = (message["data"] for message in self.sent if message["type"] == "server-message")
+        return [item for item in data if item.get("event") == name]
+
+
+class RampUtterance:
+    """80 ms chunks whose samples count up through the whole synthesiser, so that loss and repetition show."""
+
+    def __init__(self, owner: "RampSynthesizer", text: str) -> None:
+        self._owner = owner
+        self._chunks = owner.render(text)
+        self._next = 0
+        self._may_go = asyncio.Event()
+        self._may_go.set()
+        self.is_cancelled = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.cancel()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SpeechChunk:
+        await self._may_go.wait()
+        if self.is_cancelled or self._next == len(self._chunks):
+            raise StopAsyncIteration
+        self._next += 1
+        self._owner.chunks_made += 1
+        return self._chunks[self._next - 1]
+
+    def hold(self) -> None:
+        self._may_go.clear()
+
+    def resume(self) -> None:
+        self._may_go.set()
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+        self._may_go.set()
+
+
+class RampSynthesizer:
+    """Every word takes 320 ms; sample k of everything ever rendered is k / 2^15."""
+
+    sample_rate_hz = RATE_HZ
+    voices = (Voice("test", "en"),)
+
+    def __init__(self) -> None:
+        self.spoken: list[str] = []
+        self.chunks_made = 0
+
+    def speak(self, text: str, *, voice: str, language: str) -> RampUtterance:
+        self.spoken.append(text)
+        return RampUtterance(self, text)
+
+    def render(self, text: str) -> list[SpeechChunk]:
+        chunks: list[SpeechChunk] = []
+        position = 0
+        words = text.split(" ")
+        for index, word in enumerate(words):
+            end = position + len(word) + (index < len(words) - 1)
+            for part in range(CHUNKS_PER_WORD):
+                is_last = part == CHUNKS_PER_WORD - 1
+                samples = np.full(CHUNK_SAMPLES, 0.5, np.float32)
+                chunks.append(SpeechChunk(samples, position, end if is_last else position))
+            position = end
+        return chunks
+
+
+class ScriptedReply:
+    def __init__(self, parts: Sequence[TextDelta | ToolCall | Exception]) -> None:
+        self._parts = iter(parts)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.cancel()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> TextDelta | ToolCall:
+        part = next(self._parts, None)
+        if part is None:
+            raise StopAsyncIteration
+        if isinstance(part, Exception):
+            raise part
+        return part
+
+    def cancel(self) -> None:
+        self._parts = iter(())
+
+
+@dataclass
+class ScriptedModel:
+    """Answers with the scripts in turn and notes what it was asked."""
+
+    scripts: list[Sequence[TextDelta | ToolCall | LanguageModelError]] = field(default_factory=list)
+    asked: list[Sequence[Message]] = field(default_factory=list)
+
+    def reply(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> ScriptedReply:
+        self.asked.append(tuple(messages))
+        return ScriptedReply(self.scripts.pop(0) if self.scripts else [])
+
+
+@dataclass
+class Counts:
+    decisions: list[str] = field(default_factory=list)
+    replies: list[float] = field(default_factory=list)
+    underruns: int = 0
+
+    def reply_latency(self, ms: float) -> None:
+        self.replies.append(ms)
+
+    def decision(self, kind: str, latency_ms: float) -> None:
+        self.decisions.append(kind)
+
+    def underrun(self, count: int) -> None:
+        self.underruns += count
+
+
+async def settle() -> None:
+    """Let everything that is ready run; nothing here waits for time."""
+    for _ in range(200):
+        await asyncio.sleep(0)
+
+
+class Chain:
+    """Turn-taking, reply, speech and output of one call, driven window by window and packet by packet."""
+
+    def __init__(self, config: CallConfig, tools: Sequence[CallTool] = ()) -> None:
+        self.call = LocalCall()
+        self.model = ScriptedModel()
+        self.synthesizer = RampSynthesizer()
+        self.counts = Counts()
+        self.ended = asyncio.Event()
+        self.conversation = Conversation()
+        timeline = Timeline(self.call, self.counts)  # type: ignore[arg-type]
+        self.reply = ReplyService(self.model, self.conversation, tools)
+        self.speech = SpeechService(self.synthesizer, self.call.playout, config.speech, language="en")  # type: ignore[arg-type]
+        self.output = CallOutput(self.call, self.conversation, timeline, ended=self.ended)  # type: ignore[arg-type]
+        agent = Agent(self.reply, self.speech, self.output, self.call.playout)  # type: ignore[arg-type]
+        turn_taking = TurnTaking(agent, self.conversation, timeline, config, recent=RecentAudio(), smart_turn=None)
+        self.worker = PipelineWorker(
+            Pipeline([turn_taking, self.reply, self.speech, self.output]),
+            enable_rtvi=False,
+            enable_turn_tracking=False,
+            idle_timeout_secs=None,
+        )
+        self._samples = 0
+        self._silence = 0
+        self._is_active = False
+
+    async def push(self, *frames: Frame) -> None:
+        for frame in frames:
+            await self.worker.queue_frame(frame)
+        await settle()
+
+    async def voice(self, windows: int, *, is_voiced: bool = True, is_hum: bool = False) -> None:
+        """The caller makes a sound for so many windows of 32 ms, while playout goes on."""
+        for number in range(windows):
+            self._silence = 0
+            if number == 1 and not self._is_active:
+                self._is_active = True
+                await self.push(VADUserStartedSpeakingFrame())
+            await self._window(VoiceFrame(0, True, is_voiced, is_hum))
+
+    async def silence(self, windows: int) -> None:
+        """The caller is silent."""
+        for _ in range(windows):
+            await self._window(VoiceFrame())
+            self._silence += 1
+            if self._silence == 6 and self._is_active:
+                self._is_active = False
+                await self.push(VADUserStoppedSpeakingFrame())
+
+    async def transcript(self, text: str, *, is_final: bool) -> None:
+        await self.push(TranscriptFrame(Transcript(text, is_final, 0, 0)))
+
+    async def says(self, text: str) -> None:
+        """A whole turn of the caller, to the request for a reply."""
+        await self.voice(20)
+        await self.silence(7)
+        await self.transcript(text, is_final=True)
+        await self.silence(15)
+
+    async def play(self, packets: int) -> NDArray[np.float32]:
+        """Let so many 20 ms packets leave; returns their samples."""
+        out: list[NDArray[np.float32]] = []
+        for _ in range(packets):
+            out.append(self.call.playout.tick())
+            await settle()
+        return np.concatenate(out) if out else np.zeros(0, np.float32)
+
+    async def _window(self, frame: VoiceFrame) -> None:
+        self._samples += WINDOW_SAMPLES
+        frame.end_samples = self._samples
+        await self.push(frame)
+
+
+@asynccontextmanager
+async def running(config: CallConfig, tools: Sequence[CallTool] = ()) -> AsyncIterator[Chain]:
+    chain = Chain(config, tools)
+    runner = WorkerRunner(handle_sigint=False)
+    await runner.add_workers(chain.worker)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(runner.run())
+        await settle()
+        try:
+            yield chain
+        finally:
+            await runner.cancel()
+
+
+@pytest.fixture
+async def chain() -> AsyncIterator[Chain]:
+    async with running(CallConfig(greeting="")) as chain:
+        yield chain
+
+
+@pytest.fixture
+async def chain_with_tools() -> AsyncIterator[Chain]:
+    async def current_time(arguments: Mapping[str, Any]) -> str:
+        return json.dumps({"time": "12:00", **arguments})
+
+    async def end_call(arguments: Mapping[str, Any]) -> str:
+        return "{}"
+
+    tools = [
+        CallTool(Tool("current_time", "", {}), current_time),
+        CallTool(Tool("end_call", "", {}), end_call, ends_call=True),
+    ]
+    async with running(CallConfig(greeting=""), tools) as chain:
+        yield chain
