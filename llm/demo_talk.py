@@ -27,8 +27,16 @@ _REPEAT_OPENING = "I said: "
 
 STOPS = ("stop", "enough", "quiet", "be quiet", "silence", "shut up", "that's enough", "stop it", "please stop")
 WAITS = ("wait", "hold on", "hang on", "one moment", "just a moment", "one second", "wait a minute", "wait a moment")
-GOES_ON = ("go on", "continue", "carry on", "keep going", "what happened next", "what happens next", "and then")
-GOES_ON += ("then what", "the rest", "resume", "go ahead", "finish the story")
+GOES_ON = (
+    *("go on", "continue", "carry on", "keep going", "go ahead", "resume", "the rest", "finish the story"),
+    *("what happened next", "what happens next", "and then", "then what"),
+)
+_ASKS_AGAIN = (
+    *("say that again", "say it again", "say again", "repeat that", "repeat it", "repeat please", "please repeat"),
+    *("once more", "once again", "pardon", "what did you say", "come again"),
+)
+_YES = ("yes", "yes please", "yeah", "okay", "ok", "right", "sure", "mhm", "uh huh", "i see", "all right")
+_NO = ("no", "no thanks", "no thank you", "nope", "not now", "nothing", "never mind", "cancel", "forget it")
 _POLITE = {"please", "okay", "ok", "no", "now", "yes", "a", "thanks", "thank", "you", "talking", "there", "it", "sorry"}
 _FAREWELLS = ("goodbye", "good bye", "bye", "bye bye", "see you", "hang up", "end the call", "that's all", "good night")
 
@@ -78,8 +86,7 @@ def repeat(situation: Situation) -> Answer | None:
     if echo is not None:
         said = " ".join(echo)
         return Answer(f"{said.capitalize()}." if said else "After you: say repeat after me, and then some words.")
-    if situation.hears("say that again", "say it again", "repeat that", "repeat it", "once more", "once again", "pardon",
-                       "say again", "what did you say", "come again", "repeat please", "please repeat"):  # fmt: skip
+    if situation.hears(*_ASKS_AGAIN):
         said = situation.last_said.removesuffix(INTERRUPTED).removeprefix(_REPEAT_OPENING)
         return Answer(_REPEAT_OPENING + said if said else "I haven't said anything yet.")
     return None
@@ -170,13 +177,9 @@ def chat(situation: Situation) -> Answer | None:
 
 def nod(situation: Situation) -> Answer | None:
     """Answer a lone yes, no or okay by what it follows."""
-    if situation.hears_only(
-        "no", "no thanks", "no thank you", "nope", "not now", "nothing", "never mind", "cancel", "forget it"
-    ):
+    if situation.hears_only(*_NO):
         return Answer(situation.vary("All right. I'm here if you need me.", "No problem."))
-    if situation.hears_only(
-        "yes", "yes please", "yeah", "okay", "ok", "right", "sure", "mhm", "uh huh", "i see", "all right"
-    ):
+    if situation.hears_only(*_YES):
         if situation.was_interrupted:
             return Answer("Shall I go on? Then say go on.")
         return Answer(situation.vary("Good. What would you like?", "I'm listening.", "Tell me what you would like."))
