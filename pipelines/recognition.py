@@ -38,7 +38,7 @@ class RecognitionService(AIService):
     """The ears of one call. Swallows the caller's audio: nothing after it needs samples."""
 
     def __init__(self, recognizer: Recognizer, *, language: str | None) -> None:
-        super().__init__(settings=ServiceSettings(model=None))
+        super().__init__(settings=ServiceSettings(model=None), enable_direct_mode=True)
         self._recognizer = recognizer
         self._language = language
         self._stream: Recognition | None = None
