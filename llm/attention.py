@@ -44,8 +44,8 @@ def attend_segments(cache: PagedCache, parts: Sequence[Segment]) -> Mix:
 
     def mix(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         mixed: list[Tensor] = []
-        for view, own in zip(views, q.split(lengths), strict=True):
-            grouped = own.unflatten(1, (keys.shape[2], -1)).permute(1, 2, 0, 3)  # [KV, G, T, hd]
+        for view, own in zip(views, torch.split(q, lengths), strict=True):
+            grouped = own.reshape(len(own), keys.shape[2], -1, own.shape[2]).permute(1, 2, 0, 3)  # [KV, G, T, hd]
             k, v = (_visible(pages, view, grouped.shape[1]) for pages in (keys, values))
             out = functional.scaled_dot_product_attention(grouped, k, v, attn_mask=view.mask)
             mixed.append(out.permute(2, 0, 1, 3).flatten(1, 2))  # [T, H, hd]
@@ -98,8 +98,9 @@ def attend_gathered(cache: PagedCache, rows: Tensor, positions: Tensor, span: in
     mask = visible[:, None, None, :]  # [B, 1, 1, n page_tokens]
 
     def mix(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        grouped = q.unflatten(1, (keys.shape[2], -1))  # [B, KV, G, hd]
+        grouped = q.reshape(len(q), keys.shape[2], -1, q.shape[2])  # [B, KV, G, hd]
         k, v = (part[pages].flatten(1, 2).transpose(1, 2) for part in (keys, values))  # [B, KV, n page_tokens, hd]
+        v = v.where(visible[:, None, :, None], 0)  # a weight of 0 does not hide what a failed stream left: 0 * NaN
         return functional.scaled_dot_product_attention(grouped, k, v, attn_mask=mask).flatten(1, 2)
 
     return mix

@@ -129,7 +129,8 @@ def consolidated_name(name: str) -> str | None:
 
 def interleaved(weight: Tensor, head_dim: int) -> Tensor:
     """Rows of a query or key matrix from rotary halves (i, i + hd / 2) to interleaved pairs; vectors likewise."""
-    return weight.unflatten(0, (-1, 2, head_dim // 2)).transpose(1, 2).flatten(0, 2)
+    halves = weight.reshape(-1, 2, head_dim // 2, *weight.shape[1:])  # [H, 2, hd / 2, ...]
+    return halves.transpose(1, 2).reshape(weight.shape)
 
 
 class Checkpoint(AbstractContextManager["Checkpoint"]):

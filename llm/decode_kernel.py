@@ -69,10 +69,11 @@ def _attend_part(
         page = tl.load(tables + row * columns + number % columns)
         at = number * PAGE + token
         of_token = ((page * PAGE + token) * KV + head)[:, None] * HD + dim[None, :]
+        visible = (at >= begin) & (at < end)
         k = tl.load(keys + of_token)  # [PAGE, HD]
-        v = tl.load(values + of_token)
+        v = tl.load(values + of_token, mask=visible[:, None], other=0.0)  # a failed stream may have left a NaN
         scores = tl.dot(query, tl.trans(k), input_precision="ieee") * scale  # [PADDED, PAGE]
-        scores = tl.where(((at >= begin) & (at < end))[None, :], scores, float("-inf"))
+        scores = tl.where(visible[None, :], scores, float("-inf"))
         higher = tl.maximum(peak, tl.max(scores, axis=1))  # finite: each of these pages has a visible token
         weights = tl.exp(scores - higher[:, None])
         fade = tl.exp(peak - higher)

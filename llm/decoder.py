@@ -6,7 +6,7 @@ and grown.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -128,8 +128,9 @@ class Decoder(nn.Module):
 
     def _mix(self, rows: Tensor, positions: Tensor, cache: PagedCache, reading: Reading, span: int | None) -> Mix:
         if reading == "segments":
-            parts = [Segment(row, at, 1) for row, at in zip(rows.tolist(), positions.tolist(), strict=True)]
-            return attend_segments(cache, parts)
+            # torch leaves the element type of tolist() open
+            at = cast("list[list[int]]", torch.stack((rows, positions), 1).tolist())  # pyright: ignore[reportUnknownMemberType]
+            return attend_segments(cache, [Segment(row, position, 1) for row, position in at])
         if reading == "gathered":
             return attend_gathered(cache, rows, positions, span or cache.window or cache.max_tokens)
         from llm.decode_kernel import attend_paged  # noqa: PLC0415  # Triton is there only beside CUDA

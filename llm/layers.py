@@ -33,9 +33,7 @@ class LayerShape:
     @classmethod
     def of(cls, config: DecoderConfig) -> "LayerShape":
         """The shape of each layer of that decoder."""
-        return cls(
-            config.dim, config.n_heads, config.n_kv_heads, config.head_dim, config.hidden_dim, config.norm_eps
-        )
+        return cls(config.dim, config.n_heads, config.n_kv_heads, config.head_dim, config.hidden_dim, config.norm_eps)
 
     @property
     def query_width(self) -> int:
@@ -161,5 +159,6 @@ def rotation(positions: Tensor, frequencies: Tensor) -> Tensor:
 def rotate(x: Tensor, turn: Tensor) -> Tensor:
     """Turn the interleaved pairs (0, 1), (2, 3), ... of x [..., H, hd] by turn [..., 2, hd / 2], in float32."""
     cos, sin = turn.unsqueeze(-3).unbind(dim=-2)  # [..., 1, hd / 2]
-    even, odd = x.to(torch.float32).unflatten(-1, (-1, 2)).unbind(dim=-1)  # [..., H, hd / 2]
+    pairs = x.to(torch.float32).reshape(*x.shape[:-1], -1, 2)
+    even, odd = pairs.unbind(dim=-1)  # [..., H, hd / 2]
     return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2).to(x.dtype)
