@@ -1,0 +1,40 @@
+# Parley keeps its environment in .venv; every target makes what it needs first. ARGS is passed on:
+# make run ARGS="--port 8000"
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+BENCHMARKS := bench-call bench-capacity bench-soak bench-tts_cpu bench-gpu
+
+.PHONY: run test lint clean $(BENCHMARKS)
+
+run: $(VENV)/installed-base
+	$(BIN)/parley serve $(ARGS)
+
+test: $(VENV)/installed-test
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+$(BENCHMARKS): bench-%: $(VENV)/installed-test
+	$(BIN)/python -m benchmarks.$* $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist out .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed-base: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing Parley into $(VENV); this happens once and takes a minute or two."
+	$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/installed-test: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) --editable ".[test]"
+	@touch $@ $(VENV)/installed-base

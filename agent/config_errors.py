@@ -1,0 +1,113 @@
+"""One clear line for each setting that cannot be used: where it stands, its name, what was wanted, found and to do."""
+
+import difflib
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Union, cast, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+_SECRET_WORDS = ("secret", "token", "password", "credential", "api_key")
+
+
+def explain(
+    error: ValidationError,
+    model: type[BaseModel],
+    values: Mapping[str, Any],
+    layers: Sequence[tuple[str, Mapping[str, Any]]],
+) -> list[str]:
+    """A line for each problem that pydantic found.
+
+    Args:
+        error: what `model` raised for `values`.
+        model: the model of all settings.
+        values: the merged settings.
+        layers: the places they came from with what each said, strongest first.
+    """
+    lines: list[str] = []
+    for problem in error.errors(include_url=False):
+        path = _path(problem["loc"], values)
+        source = next((name for name, layer in layers if _has(layer, path)), "settings")
+        lines.append(f"{source}: {_name(source, path)}: {_problem(problem, path, model, values)}")
+    return lines
+
+
+def _problem(problem: ErrorDetails, path: Sequence[str], model: type[BaseModel], values: Mapping[str, Any]) -> str:
+    parent = _model_at(model, path[:-1], values)
+    if problem["type"] == "extra_forbidden":
+        known = sorted(parent.model_fields) if parent else []
+        near = difflib.get_close_matches(path[-1], known, n=1)
+        return f"no such setting; did you mean {near[0]}?" if near else f"no such setting; there are {', '.join(known)}"
+    if problem["type"] == "missing":
+        return "missing; add it"
+    wanted = (
+        "a table"
+        if problem["type"] == "model_type"
+        else problem["msg"].removeprefix("Input should be ").removeprefix("Value error, ").rstrip(".")
+    )
+    is_secret = any(word in path[-1] for word in _SECRET_WORDS)
+    found = "a value that is not shown" if is_secret else repr(problem["input"])
+    return f"wanted {wanted}, found {found}; {_advice(parent, path[-1])}"
+
+
+def _advice(parent: type[BaseModel] | None, name: str) -> str:
+    field = parent.model_fields.get(name) if parent else None
+    if field is None or field.is_required() or isinstance(field.default, BaseModel):
+        return "correct it"
+    return f"correct it, or remove it for the default {field.default!r}"
+
+
+def _name(source: str, path: Sequence[str]) -> str:
+    return "PARLEY_" + "__".join(path).upper() if source == "environment" else ".".join(path)
+
+
+def _path(loc: Sequence[int | str], values: Mapping[str, Any]) -> list[str]:
+    """The place of an error as the user wrote it: pydantic adds the `kind` of a tagged union, which nobody wrote."""
+    path: list[str] = []
+    table = values
+    for part in map(str, loc):
+        if part == table.get("kind") and part not in table:
+            continue
+        path.append(part)
+        table = _table(table.get(part))
+    return path
+
+
+def _has(layer: Mapping[str, Any], path: Sequence[str]) -> bool:
+    """Whether the layer says something at `path`; `server = 3` says something of everything below."""
+    at: object = layer
+    for part in path:
+        if not isinstance(at, Mapping):
+            return True
+        table = _table(cast(object, at))
+        if part not in table:
+            return False
+        at = table[part]
+    return True
+
+
+def _model_at(model: type[BaseModel], path: Sequence[str], values: Mapping[str, Any]) -> type[BaseModel] | None:
+    """The model of the table at `path`, of a tagged union the one of the kind that `values` names."""
+    for part in path:
+        values = _table(values.get(part))
+        field = model.model_fields.get(part)
+        members = list(_models(field.annotation)) if field else []
+        if len(members) > 1:
+            members = [member for member in members if member.model_fields["kind"].default == values.get("kind")]
+        if not members:
+            return None
+        model = members[0]
+    return model
+
+
+def _table(value: object) -> Mapping[str, Any]:
+    return cast(Mapping[str, Any], value) if isinstance(value, Mapping) else {}
+
+
+def _models(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif get_origin(annotation) in (Union, types.UnionType, Annotated):
+        for member in get_args(annotation):
+            yield from _models(member)

@@ -1,0 +1,112 @@
+"""What this machine can run, found by trying it; what is missing, and the command that mends it."""
+
+from asyncio import timeout
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from agent.config import AUTO, PROFILES, Settings, load_settings, resolve_profile
+from agent.engines import language_model_of, recognizer_of, synthesizer_of
+from agent.machine import Finding, findings
+from agent.say import choose_voice
+from asr.interface import SAMPLE_RATE_HZ
+from llm.interface import Message
+
+_TRY_LIMIT_S = 60.0
+_INSTALL = "make run, or: python -m pip install -c constraints.txt ."
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """All findings about this machine."""
+
+    machine: tuple[Finding, ...]
+    profiles: dict[str, tuple[Finding, ...]]
+    auto: str  # the profile that `auto` picks
+
+    @property
+    def can_serve(self) -> bool:
+        """Whether the profile that `auto` picks works on this machine."""
+        return all(finding.status != "missing" for finding in (*self.machine, *self.profiles[self.auto]))
+
+    def as_json(self) -> dict[str, Any]:
+        """For `json.dumps`."""
+        return {**asdict(self), "can_serve": self.can_serve}
+
+
+async def examine(settings: Settings) -> Diagnosis:
+    """Look at the machine and try the engines of every profile of this build; takes seconds."""
+    machine = await findings(settings)
+    profiles = {name: tuple([finding async for finding in _try_profile(name)]) for name in PROFILES}
+    return Diagnosis(tuple(machine), profiles, resolve_profile(AUTO))
+
+
+def report(diagnosis: Diagnosis) -> Sequence[str]:
+    """The diagnosis as lines to read."""
+    lines: list[str] = ["this machine"]
+    lines += [_line(finding) for finding in diagnosis.machine]
+    for profile, parts in diagnosis.profiles.items():
+        lines.append(f"profile {profile}" + (" (what auto picks)" if profile == diagnosis.auto else ""))
+        lines += [_line(finding) for finding in parts]
+    lines.append("ready: parley serve" if diagnosis.can_serve else "not ready: mend what is missing above")
+    return lines
+
+
+def _line(finding: Finding) -> str:
+    remedy = f"; {finding.remedy}" if finding.remedy else ""
+    return f"  {finding.status:<8} {finding.name:<12} {finding.found}{remedy}"
+
+
+async def _try_profile(profile: str) -> AsyncIterator[Finding]:
+    settings = load_settings(None, {}, {"profile": profile})
+    attempts: tuple[tuple[str, str, Callable[[Settings], Awaitable[str]]], ...] = (
+        ("ears", settings.asr.kind, _try_ears),
+        ("mind", settings.llm.kind, _try_mind),
+        ("mouth", settings.tts.kind, _try_mouth),
+    )
+    for part, kind, attempt in attempts:
+        try:
+            async with timeout(_TRY_LIMIT_S):
+                found = await attempt(settings)
+        except TimeoutError:
+            yield Finding(part, "missing", f"{kind}: no answer within {_TRY_LIMIT_S:.0f} s", "try again")
+        except Exception as error:  # whatever is wrong with an engine is what a doctor reports
+            yield Finding(part, "missing", f"{kind}: {error}", _INSTALL)
+        else:
+            yield Finding(part, "ok", f"{kind}: {found}")
+
+
+async def _try_ears(settings: Settings) -> str:
+    async with (
+        recognizer_of(settings) as recognizer,
+        recognizer.listen(language=settings.call.language) as recognition,
+    ):
+        recognition.push(np.zeros(SAMPLE_RATE_HZ, np.float32))
+        recognition.flush()
+        async for transcript in recognition:
+            if transcript.is_final:
+                return "listens"
+    raise RuntimeError("ended before it answered")
+
+
+async def _try_mind(settings: Settings) -> str:
+    async with (
+        language_model_of(settings) as language_model,
+        language_model.reply((Message("user", "hello"),)) as reply,
+    ):
+        async for _ in reply:
+            return "answers"
+    raise RuntimeError("ended before it answered")
+
+
+async def _try_mouth(settings: Settings) -> str:
+    language = settings.call.language
+    async with synthesizer_of(settings) as synthesizer:
+        voice = choose_voice(synthesizer, settings.call.speech.voice, language)
+        async with synthesizer.speak("Hello.", voice=voice, language=language) as utterance:
+            async for chunk in utterance:
+                if np.abs(chunk.samples).max(initial=0) > 0:
+                    return f"speaks, {len(synthesizer.voices)} voices"
+    raise RuntimeError("was silent")

@@ -1,0 +1,96 @@
+"""What the process tells Prometheus; also the observer that every call reports to."""
+
+import asyncio
+import threading
+from typing import Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+_REPLY_BUCKETS_S = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0)
+_DECISION_BUCKETS_S = (0.05, 0.08, 0.11, 0.13, 0.16, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.75, 1.0)
+
+
+class Metrics:
+    """All metrics of one process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.calls_active = Gauge("parley_calls_active", "Calls in progress.", registry=self.registry)
+        self.calls_total = Counter("parley_calls", "Calls accepted.", registry=self.registry)
+        self.calls_failed = Counter("parley_calls_failed", "Calls lost to an error of ours.", registry=self.registry)
+        self.calls_refused = Counter("parley_calls_refused", "Calls refused.", ["reason"], registry=self.registry)
+        self._call_seconds = Histogram(
+            "parley_call_duration_seconds",
+            "How long calls lasted.",
+            registry=self.registry,
+            buckets=(5, 15, 30, 60, 120, 300, 600, 1800, 3600),
+        )
+        self.loop_lag = Gauge(
+            "parley_loop_lag_p99_seconds", "Lateness of the event loop, 99th percentile.", registry=self.registry
+        )
+        self._reply_seconds = Histogram(
+            "parley_reply_latency_seconds",
+            "End of the caller's speech to the first audible sample of the reply.",
+            buckets=_REPLY_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._decisions = Histogram(
+            "parley_barge_in_decision_seconds",
+            "Onset of the caller's speech over the agent's to each barge-in decision.",
+            ["decision"],
+            buckets=_DECISION_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._underruns = Counter("parley_underruns", "Playout ran dry inside an utterance.", registry=self.registry)
+        self._late_packets = Counter(
+            "parley_late_packets", "Packets of callers that came too late to be heard.", registry=self.registry
+        )
+        self._lost_packets = Counter(
+            "parley_lost_packets", "Packets of callers that were given up and concealed.", registry=self.registry
+        )
+        self._stalls = Counter(
+            "parley_playout_stalls", "Times that playout was so late that it began anew.", registry=self.registry
+        )
+        Gauge("parley_tasks", "Tasks of the event loop.", registry=self.registry).set_function(_count_tasks)
+        Gauge("parley_threads", "Python threads.", registry=self.registry).set_function(threading.active_count)
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+
+    def reply_latency(self, ms: float) -> None:
+        """The caller's speech ended this long before the reply became audible."""
+        self._reply_seconds.observe(ms / 1000)
+
+    def decision(self, kind: str, latency_ms: float) -> None:
+        """A barge-in was decided (suspect, cut, resume) this long after the caller's first sample."""
+        self._decisions.labels(kind).observe(latency_ms / 1000)
+
+    def underrun(self, count: int) -> None:
+        """Playout ran dry inside an utterance, this many times."""
+        self._underruns.inc(count)
+
+    def call_ended(self, duration_s: float, *, late_packets: int, lost_packets: int, stalls: int) -> None:
+        """A call is over: how long it was, and what became of its packets."""
+        self._call_seconds.observe(duration_s)
+        self._late_packets.inc(late_packets)
+        self._lost_packets.inc(lost_packets)
+        self._stalls.inc(stalls)
+
+    def render(self) -> bytes:
+        """The metrics in Prometheus' text format (`CONTENT_TYPE`)."""
+        return generate_latest(self.registry)
+
+
+def _count_tasks() -> int:
+    return len(asyncio.all_tasks())

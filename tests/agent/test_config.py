@@ -1,0 +1,163 @@
+"""Settings: which layer wins, and the one line that each mistake gets."""
+
+from pathlib import Path
+
+import pytest
+
+from agent.config import DEFAULT_PORT, Settings, load_settings, setting_names
+from agent.errors import ConfigError
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "parley.toml"
+    file.write_text(text)
+    return file
+
+
+def the_error(file: Path | None = None, environment: dict[str, str] | None = None, **command_line: object) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(file, environment or {}, command_line)
+    (line,) = caught.value.lines
+    return line
+
+
+def test_defaults_are_the_embedded_profile() -> None:
+    settings = load_settings(None, {})
+    assert (settings.asr.kind, settings.llm.kind, settings.tts.kind) == ("sphinx", "demo", "espeak")
+    assert settings.server.port == DEFAULT_PORT
+
+
+def test_environment_beats_file_beats_defaults(tmp_path: Path) -> None:
+    file = write(tmp_path, '[server]\nport = 8001\nhost = "0.0.0.0"\n[admission]\nmax_calls = 3')
+    settings = load_settings(file, {"PARLEY_SERVER__PORT": "8002"})
+    assert settings.server.port == 8002
+    assert settings.server.host == "0.0.0.0"
+    assert settings.admission.max_calls == 3
+    assert settings.server.drain_limit_s == Settings.model_fields["server"].default.drain_limit_s
+
+
+def test_command_line_beats_all(tmp_path: Path) -> None:
+    file = write(tmp_path, "[server]\nport = 8001")
+    settings = load_settings(file, {"PARLEY_SERVER__PORT": "8002"}, {"server": {"port": 8003}})
+    assert settings.server.port == 8003
+
+
+def test_a_part_keeps_its_profile_kind_when_only_its_settings_are_given(tmp_path: Path) -> None:
+    settings = load_settings(write(tmp_path, "[tts]\nwords_per_minute = 200"), {})
+    assert settings.tts.kind == "espeak"
+    assert settings.tts.words_per_minute == 200
+
+
+def test_nested_and_listed_values_from_the_environment() -> None:
+    environment = {
+        "PARLEY_CALL__TURNS__USE_SMART_TURN": "false",
+        "PARLEY_WEBRTC__SIGNALLING__ALLOWED_ORIGINS": '["https://example.org"]',
+        "PARLEY_CALL__AGENT_NAME": "7",
+    }
+    settings = load_settings(None, environment)
+    assert settings.call.turns.use_smart_turn is False
+    assert settings.webrtc.signalling.allowed_origins == ("https://example.org",)
+    assert settings.call.agent_name == "7"
+
+
+def test_variables_of_a_kubernetes_service_named_parley_are_not_settings() -> None:
+    environment = {"PARLEY_PORT": "tcp://10.0.0.1:80", "PARLEY_SERVICE_HOST": "10.0.0.1", "PARLEY_REQUIRE_ALL": "1"}
+    assert load_settings(None, environment) == load_settings(None, {})
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings(None, {}).profile = "other"  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize(
+    ("toml", "expected"),
+    [
+        (
+            "[server]\nport = 70000",
+            "server.port: wanted less than or equal to 65535, found 70000; correct it, or remove",
+        ),
+        ("[server]\nprot = 1", "server.prot: no such setting; did you mean port?"),
+        ("[nonsense]\nx = 1", "nonsense: no such setting; there are admission, asr, call"),
+        ("server = 3", "server: wanted a table, found 3; correct it"),
+        ('[asr]\nkind = "ears"', "asr.kind: wanted 'sphinx', found 'ears'"),
+        ('profile = "gpu"', "profile: wanted one of auto, embedded, found 'gpu'; this build has no other engines"),
+        ("profile = [1]", "profile: wanted one of auto, embedded, found [1]"),
+        (
+            "[server]\nport = 'x'",
+            "server.port: wanted a valid integer, unable to parse string as an integer, found 'x'",
+        ),
+        ("[call.turns]\ncomplete_ms = 0", "call.turns.complete_ms: wanted greater than 0, found 0; correct it, or"),
+    ],
+)
+def test_each_mistake_in_the_file_is_one_line_that_names_it(tmp_path: Path, toml: str, expected: str) -> None:
+    file = write(tmp_path, toml)
+    assert the_error(file).startswith(f"{file}: {expected}")
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    file = write(tmp_path, "[server]\nport = -1\n[admission]\nmax_calls = 0")
+    with pytest.raises(ConfigError) as caught:
+        load_settings(file, {"PARLEY_TTS__WORDS_PER_MINUTE": "5"})
+    assert len(caught.value.lines) == 3
+
+
+def test_a_mistake_in_the_environment_names_the_variable() -> None:
+    line = the_error(environment={"PARLEY_SERVER__PORT": "many"})
+    assert line.startswith("environment: PARLEY_SERVER__PORT: wanted a valid integer")
+
+
+def test_a_mistake_on_the_command_line_says_so() -> None:
+    assert the_error(server={"port": 99999}).startswith("command line: server.port: wanted less than or equal")
+
+
+def test_a_broken_list_in_the_environment() -> None:
+    variable = "PARLEY_WEBRTC__SIGNALLING__ALLOWED_ORIGINS"
+    assert the_error(environment={variable: "[x"}) == f"environment: {variable}: not a valid TOML value: [x"
+
+
+def test_syntax_errors_name_the_line(tmp_path: Path) -> None:
+    file = write(tmp_path, "[server]\nport = = 1")
+    assert the_error(file).startswith(f"{file}: not valid TOML: Invalid value (at line 2, column 8)")
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    assert "no such file" in the_error(tmp_path / "absent.toml")
+
+
+def test_a_folder_for_a_file(tmp_path: Path) -> None:
+    assert "cannot be read" in the_error(tmp_path)
+
+
+def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
+    file = tmp_path / "parley.toml"
+    file.write_bytes(b'[call]\nagent_name = "\xff"')
+    assert "wanted UTF-8" in the_error(file)
+
+
+def test_secrets_are_never_shown(tmp_path: Path) -> None:
+    line = the_error(write(tmp_path, "[webrtc.signalling]\ntoken_secret = 424242"))
+    assert "424242" not in line
+    assert "token_secret" in line
+
+
+def test_every_setting_is_described() -> None:
+    def undescribed(model: type, prefix: str = "") -> list[str]:
+        return [
+            prefix + name
+            for name, field in model.model_fields.items()
+            if not field.description and not hasattr(field.annotation, "model_fields")
+        ] + [
+            line
+            for name, field in model.model_fields.items()
+            if hasattr(field.annotation, "model_fields")
+            for line in undescribed(field.annotation, f"{prefix}{name}.")
+        ]
+
+    assert {name for name in undescribed(Settings) if not name.endswith("kind")} == set()
+
+
+def test_setting_names_reach_the_leaves() -> None:
+    names = set(setting_names())
+    assert {"profile", "server.port", "call.turns.use_smart_turn"} <= names
+    assert "server" not in names

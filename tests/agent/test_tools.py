@@ -1,0 +1,147 @@
+"""Functions as tools: schema, checking, time limit, and the built-in ones."""
+
+import asyncio
+import json
+import threading
+from typing import Any, Literal
+
+import pytest
+
+from agent.builtin_tools import builtin_tools
+from agent.tools import ToolRefusal, function_tool
+from pipelines.reply import CallTool
+
+
+def order(dish: str, size: Literal["small", "large"] = "small", *, count: int = 1) -> dict[str, Any]:
+    """Order a dish
+    from the kitchen.
+
+    Args:
+        dish: what to cook.
+        count: how many.
+    """
+    return {"dish": dish, "size": size, "count": count}
+
+
+async def run(tool: CallTool, **arguments: object) -> Any:
+    return json.loads(await tool.run(arguments))
+
+
+def test_the_schema_comes_from_signature_and_docstring() -> None:
+    tool = function_tool(order).tool
+    assert tool.name == "order"
+    assert tool.description == "Order a dish from the kitchen."
+    properties = tool.parameters["properties"]
+    assert properties["dish"] == {"description": "what to cook.", "type": "string"}
+    assert properties["size"]["enum"] == ["small", "large"]
+    assert properties["count"]["default"] == 1
+    assert tool.parameters["required"] == ["dish"]
+    assert tool.parameters["additionalProperties"] is False
+    json.dumps(tool.parameters)
+
+
+async def test_a_result_is_json() -> None:
+    assert await run(function_tool(order), dish="soup") == {"dish": "soup", "size": "small", "count": 1}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [({}, "dish"), ({"dish": "soup", "size": "huge"}, "size"), ({"dish": "soup", "price": 3}, "price")],
+)
+async def test_wrong_arguments_are_told_to_the_model(arguments: dict[str, object], named: str) -> None:
+    assert (await run(function_tool(order), **arguments))["error"].startswith(f"{named}: ")
+
+
+async def test_a_failing_tool_answers_without_its_secrets() -> None:
+    def break_down() -> None:
+        raise RuntimeError("password 1234")
+
+    assert await run(function_tool(break_down)) == {"error": "break_down failed"}
+
+
+async def test_a_refusal_is_for_the_model() -> None:
+    def refuse() -> None:
+        raise ToolRefusal("closed on mondays")
+
+    assert await run(function_tool(refuse)) == {"error": "closed on mondays"}
+
+
+async def test_a_result_that_is_not_json_is_a_failure() -> None:
+    def odd() -> object:
+        return object()
+
+    assert await run(function_tool(odd)) == {"error": "odd failed"}
+
+
+async def test_a_tool_that_takes_too_long_is_given_up() -> None:
+    async def wait_for_ever() -> None:
+        await asyncio.Event().wait()
+
+    assert await run(function_tool(wait_for_ever, limit_s=0.01)) == {"error": "wait_for_ever took too long"}
+
+
+async def test_a_plain_function_may_block_without_blocking_the_loop() -> None:
+    released = threading.Event()
+
+    def block() -> bool:
+        return released.wait(timeout=10)
+
+    running = asyncio.ensure_future(run(function_tool(block)))
+    await asyncio.sleep(0)
+    released.set()  # reached only because the loop goes on
+    assert await running is True
+
+
+async def test_cancelling_reaches_an_async_tool() -> None:
+    entered, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def wait_for_ever() -> None:
+        entered.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    running = asyncio.ensure_future(run(function_tool(wait_for_ever)))
+    await entered.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert cancelled.is_set()
+
+
+@pytest.fixture
+def tools() -> dict[str, CallTool]:
+    return {tool.tool.name: tool for tool in builtin_tools()}
+
+
+async def test_current_time_in_a_zone(tools: dict[str, CallTool]) -> None:
+    now = await run(tools["current_time"], zone="Asia/Tokyo")
+    assert now["zone"] == "Asia/Tokyo"
+    assert set(now) == {"time", "date", "weekday", "zone"}
+    assert "error" not in await run(tools["current_time"])
+
+
+@pytest.mark.parametrize("zone", ["Middle/Earth", "../etc/passwd", "\0"])
+async def test_current_time_in_no_zone(tools: dict[str, CallTool], zone: str) -> None:
+    assert "IANA" in (await run(tools["current_time"], zone=zone))["error"]
+
+
+async def test_book_table(tools: dict[str, CallTool]) -> None:
+    table = {"day": "friday", "time": "19:30", "people": 4}
+    first = await run(tools["book_table"], **table)
+    assert first["status"] == "booked"
+    assert await run(tools["book_table"], **table) == first
+    assert await run(tools["book_table"], **{**table, "people": 2}) != first
+    assert "people" in (await run(tools["book_table"], **{**table, "people": 13}))["error"]
+
+
+async def test_bookings_stay_in_their_call(tools: dict[str, CallTool]) -> None:
+    other = {tool.tool.name: tool for tool in builtin_tools()}
+    await run(other["book_table"], day="monday", time="12:00", people=2)
+    booked = await run(tools["book_table"], day="friday", time="19:30", people=4)
+    assert booked["reference"] == "table 1"
+
+
+def test_only_end_call_ends_the_call(tools: dict[str, CallTool]) -> None:
+    assert {name for name, tool in tools.items() if tool.ends_call} == {"end_call"}
