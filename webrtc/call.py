@@ -117,7 +117,7 @@ class Call:
         self._connected_or_closed = asyncio.Event()
         self._closed = asyncio.Event()
         self._close_reason: CloseReason | None = None
-        self._when_closed: list[Callable[[], None]] = []
+        self._when_closed: list[Callable[[], object]] = []
         self._takedown: asyncio.Future[None] | None = None
         if config.loopback:
             offer_loopback()
@@ -202,7 +202,7 @@ class Call:
         assert self._close_reason is not None
         return self._close_reason
 
-    def when_closed(self, callback: Callable[[], None]) -> None:
+    def when_closed(self, callback: Callable[[], object]) -> None:
         """Have `callback` called once, when the call is over."""
         if self._close_reason is not None:
             callback()
@@ -226,9 +226,7 @@ class Call:
     async def close(self) -> None:
         """Hang up and free everything. Twice is harmless."""
         self._end(CloseReason.CLOSED)
-        if self._takedown is None:
-            # Shielded and held here: a second cancellation must not leave sockets open.
-            self._takedown = asyncio.ensure_future(self._take_down())
+        assert self._takedown is not None
         await asyncio.shield(self._takedown)
 
     def _new_peer(self) -> RTCPeerConnection:
@@ -322,7 +320,7 @@ class Call:
             raise CallClosed(f"call {self.id} is over: {self._close_reason.value}")
 
     def _end(self, reason: CloseReason) -> None:
-        """The moment after which nothing is delivered; what is still held is freed by `close`."""
+        """The moment after which nothing is delivered; what is still held is freed from here on, owner or not."""
         if self._close_reason is not None:
             return
         self._close_reason = reason
@@ -333,6 +331,8 @@ class Call:
         self.playout.stop()
         self.messages.close()
         self._outbox.clear()
+        # A task of no group, held here: neither a second cancellation nor an owner who is late may keep sockets open.
+        self._takedown = asyncio.ensure_future(self._take_down())
         self._closed.set()
         self._connected_or_closed.set()
         for callback in self._when_closed:

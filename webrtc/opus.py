@@ -40,14 +40,20 @@ def packet_duration_ticks(payload: bytes) -> int:
     return duration if duration <= _MAX_PACKET_TICKS else 0
 
 
-class _Decoder(Protocol):
+class PacketDecoder(Protocol):
     """PyAV's decoder: its own types leave the packet's stream unknown."""
 
-    def decode(self, packet: object) -> list[av.AudioFrame]: ...
+    def decode(self, packet: object) -> list[av.AudioFrame]:
+        """Frames of one packet."""
+        ...
 
 
-class _Encoder(Protocol):
-    def encode(self, frame: av.AudioFrame) -> list[SupportsBytes]: ...
+class PacketEncoder(Protocol):
+    """PyAV's encoder, likewise."""
+
+    def encode(self, frame: av.AudioFrame) -> list[SupportsBytes]:
+        """Packets of one frame."""
+        ...
 
 
 class OpusDecoder:
@@ -57,7 +63,7 @@ class OpusDecoder:
         codec = AudioCodecContext.create("libopus", "r")
         codec.layout = "mono"
         codec.sample_rate = RTP_RATE_HZ
-        self._codec = cast(_Decoder, codec)
+        self._codec = cast(PacketDecoder, codec)
 
     def decode(self, payload: bytes) -> NDArray[np.float32]:
         """Samples in [-1, 1] at 48 kHz, as many as the packet lasts.
@@ -89,7 +95,7 @@ class OpusEncoder:
             "frame_duration": str(PACKET_MS),
             "compression_level": "5",
         }
-        self._codec = cast(_Encoder, codec)
+        self._codec = cast(PacketEncoder, codec)
         self._silent_packets = 0
         self._packet = b""
 
