@@ -61,6 +61,7 @@ def figures(observations: Sequence[Observation]) -> dict[str, Any]:
             "lost_ms": report.summary([c.lost_ms for c in going_on]),
             "repeated_ms": report.summary([c.repeated_ms for c in going_on]),
             "paused_ms": report.summary([c.paused_ms for c in going_on]),
+            "unmatched_s": report.summary([c.unmatched_s for c in going_on]),
         }
 
     interrupted = [o for o in observations if o.scenario.is_interruption]

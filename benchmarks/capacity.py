@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks import material, report, waveform
-from benchmarks.caller import Caller
+from benchmarks.caller import Caller, encode
 from benchmarks.servers import Server, parley, stock
+from benchmarks.waveform import Recording
 
 SERVER_CORE, CALLER_CORE = 0, 1
 STAGGER_S = 0.4  # between one caller and the next: a crowd that asks in the same instant is another benchmark
@@ -26,6 +27,7 @@ SETTLE_S = 4.0
 WINDOW_S = 14.0
 OURS, THEIRS = (1, 4, 8, 12, 16), (1, 4, 8, 12)
 QUICK = (1, 4)
+LONGEST_PAUSE_S = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,32 +46,37 @@ class Load:
 
 async def load(start: Callable[..., AbstractAsyncContextManager[Server]], calls: int) -> Load:
     """Hold that many calls with a fresh server on its core."""
+    request = encode(material.sentence(material.STORY))
     async with start(core=SERVER_CORE) as server, AsyncExitStack() as stack:
         callers: list[Caller] = []
         for _ in range(calls):
-            caller = await stack.enter_async_context(Caller(server.url, decodes=False))
-            callers.append(caller)
+            callers.append(await stack.enter_async_context(Caller(server.url)))
             await asyncio.sleep(STAGGER_S)
         for caller in callers:
-            await caller.say(material.sentence(material.STORY))
+            await caller.say_packets(request)
             await asyncio.sleep(STAGGER_S)
         await asyncio.sleep(SETTLE_S)
         before, began_s = server.usage(), time.monotonic()
         await asyncio.sleep(WINDOW_S)
         after, ended_s = server.usage(), time.monotonic()
         lag_s = (await server.metrics())["parley_loop_lag_p99_seconds"] if start is parley else None
-        arrivals = [caller.arrivals(began_s, ended_s) for caller in callers]
-    late = np.concatenate([waveform.lateness_s(heard) for heard in arrivals])
+    heard = [caller.recording().between(began_s, ended_s) for caller in callers]
+    late = np.concatenate([waveform.lateness_s(recording) for recording in heard])
     return Load(
         server.name,
         calls,
-        talking=0,
+        talking=sum(_is_talking(recording) for recording in heard),
         cpu_percent=round(100 * (after.cpu_s - before.cpu_s) / (ended_s - began_s), 1),
         late_percent=round(100 * float(np.mean(late > waveform.LATE_S)), 2),
         worst_late_ms=round(1000 * float(late.max()), 1),
         loop_lag_p99_ms=None if lag_s is None else round(1000 * lag_s, 1),
         memory_mb=round(after.memory_mb, 1),
     )
+
+
+def _is_talking(heard: Recording) -> bool:
+    """Whether the agent spoke throughout: no pause longer than one between sentences."""
+    return max((s.duration_s for s in waveform.silences(heard.samples, 0.0)), default=0.0) < LONGEST_PAUSE_S
 
 
 def megabytes_per_call(loads: Sequence[Load]) -> float | None:

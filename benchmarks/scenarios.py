@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import material, waveform
-from benchmarks.caller import Caller
+from benchmarks.caller import PACKET_MS, Caller
 from benchmarks.servers import Server
 from benchmarks.waveform import SAMPLE_RATE_HZ, Continuity, Recording
 
+PACKET_S = PACKET_MS / 1000  # a microphone hears a packet's first sample that long before the packet leaves
 SETTLE_S = 1.0  # between the connection and the first word
 REPLY_TIMEOUT_S = 8.0
 ANSWER_TIMEOUT_S = 20.0
@@ -116,11 +117,11 @@ async def hold_call(server: Server, scenario: Scenario, number: int, story: Stor
             caller.lose_packets(1)
         await asyncio.sleep(max(0.0, onset_s + moment_s - time.monotonic()))
         said = _words(scenario, number)
-        said_s = await caller.say(said) + _first_s(said)
+        said_s = await caller.say(said) - PACKET_S + _first_s(said)
         await asyncio.sleep(AFTER_CUT_S if scenario.is_interruption else OBSERVED_S)
         recording = caller.recording()
     replies.append(onset_s - asked_s)
-    return _observed(scenario, replies, recording, story, asked_s, said_s)
+    return observe(scenario, replies, recording, story, asked_s, said_s)
 
 
 async def _open(caller: Caller, number: int) -> tuple[list[float | None], float]:
@@ -138,7 +139,7 @@ async def _open(caller: Caller, number: int) -> tuple[list[float | None], float]
 
 async def _ask(caller: Caller, words: NDArray[np.float32]) -> float:
     """Say it; when its last audible sample left."""
-    began_s = await caller.say(words)
+    began_s = await caller.say(words) - PACKET_S
     last = waveform.last_audible(words)
     assert last is not None
     ended_s = began_s + last / SAMPLE_RATE_HZ
@@ -192,7 +193,7 @@ def _counted(replies: Sequence[float | None]) -> tuple[list[float], int]:
     return [reply for reply in replies if reply is not None], sum(reply is None for reply in replies)
 
 
-def _observed(
+def observe(
     scenario: Scenario,
     replies: Sequence[float | None],
     recording: Recording,

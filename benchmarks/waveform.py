@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 SAMPLE_RATE_HZ = 48_000
 AUDIBLE_DBFS = -40.0  # a sample below this counts as silence
 PAUSE_DBFS = -60.0  # inside speech, ducked or not: below its quietest consonants, above Opus' rendering of zeros
+PAUSE_S = 0.04  # shorter silences are part of a word
 CUT_SILENCE_S = 0.5  # agent speech followed by at least this much silence was cut; pauses inside speech are shorter
 DUCKED_DB = -10.0  # a packet this far below the undisturbed speech is ducked
 LATE_S = 0.060
 
 # Tracking one recording along another: windows of this length and spacing, each matched within the reach.
 WINDOW_SAMPLES = SAMPLE_RATE_HZ // 4
-HOP_SAMPLES = SAMPLE_RATE_HZ // 20
-REACH_SAMPLES = SAMPLE_RATE_HZ
+HOP_SAMPLES = SAMPLE_RATE_HZ // 10
+REACH_SAMPLES = SAMPLE_RATE_HZ // 2
+LOST_AFTER = 4  # windows that match nothing within the reach: longer than any splice, so look everywhere
 SAME_SPEECH = 0.8  # normalised correlation from which two windows are the same speech; unrelated speech stays under 0.5
 
 
@@ -42,6 +44,20 @@ class Recording:
         """The first sample of the first packet that arrived at or after `time_s`; the end if none did."""
         late = np.flatnonzero(self.arrivals_s >= time_s)
         return int(self.packet_starts[late[0]]) if late.size else len(self.samples)
+
+    def between(self, from_s: float, until_s: float) -> "Recording":
+        """What arrived from `from_s` on and before `until_s`.
+
+        Raises:
+            ValueError: nothing arrived in that time.
+        """
+        wanted = np.flatnonzero((self.arrivals_s >= from_s) & (self.arrivals_s < until_s))
+        if not wanted.size:
+            raise ValueError(f"no packet arrived in {until_s - from_s:.1f} s")
+        first, end = int(wanted[0]), int(wanted[-1]) + 1
+        start = int(self.packet_starts[first])
+        samples = self.samples[start : self.packet_end(end - 1)]
+        return Recording(samples, self.packet_starts[first:end] - start, self.arrivals_s[first:end])
 
     def packet_end(self, packet: int) -> int:
         """One past the last sample of a packet."""
@@ -144,17 +160,20 @@ def track(samples: NDArray[np.float32], reference: NDArray[np.float32], first_la
     Silent windows and windows that straddle a splice match nothing and are left out.
     """
     matches: list[Match] = []
-    lag = first_lag
+    lag, misses = first_lag, 0
     for index in range(0, len(samples) - WINDOW_SAMPLES + 1, HOP_SAMPLES):
         window = samples[index : index + WINDOW_SAMPLES]
-        low = max(0, index + lag - REACH_SAMPLES)
-        stretch = reference[low : index + lag + WINDOW_SAMPLES + REACH_SAMPLES]
+        reach = REACH_SAMPLES if misses < LOST_AFTER else len(reference)
+        low = max(0, index + lag - reach)
+        stretch = reference[low : max(low, index + lag + WINDOW_SAMPLES + reach)]
         if len(stretch) < WINDOW_SAMPLES or _rms_db(window) < AUDIBLE_DBFS:
             continue
         position, correlation = find(window, stretch)
         if correlation >= SAME_SPEECH:
-            lag = low + position - index
+            lag, misses = low + position - index, 0
             matches.append(Match(index, lag, correlation))
+        else:
+            misses += 1
     return matches
 
 
@@ -163,6 +182,7 @@ class Continuity:
     """How a recording deviates from the same speech spoken without disturbance."""
 
     matched_s: float  # how much of the recording was recognised in the reference
+    unmatched_s: float  # audible and not recognised: other speech, or too broken to tell
     lost_ms: float  # speech of the reference that is missing
     repeated_ms: float  # speech that came twice
     paused_ms: float  # silence put in; nothing lost or repeated
@@ -194,8 +214,17 @@ def continuity(samples: NDArray[np.float32], reference: NDArray[np.float32], mat
     covered = np.zeros(len(samples), dtype=bool)
     for match in matches:
         covered[match.index : match.index + WINDOW_SAMPLES] = True
+    unmatched = ~covered
+    for pause in silences(samples, PAUSE_S):
+        unmatched[pause.start : pause.end] = False
     per_ms = SAMPLE_RATE_HZ / 1000
-    return Continuity(float(covered.sum()) / SAMPLE_RATE_HZ, lost / per_ms, repeated / per_ms, paused / per_ms)
+    return Continuity(
+        matched_s=float(covered.sum()) / SAMPLE_RATE_HZ,
+        unmatched_s=float(unmatched.sum()) / SAMPLE_RATE_HZ,
+        lost_ms=lost / per_ms,
+        repeated_ms=repeated / per_ms,
+        paused_ms=paused / per_ms,
+    )
 
 
 def first_ducked_s(
@@ -225,9 +254,9 @@ def first_ducked_s(
 
 def speech_continues(samples: NDArray[np.float32], reference: NDArray[np.float32], from_index: int) -> bool:
     """Whether speech that `reference` holds in the second after `from_index` turns up in `samples`."""
-    for start in range(from_index, from_index + SAMPLE_RATE_HZ, HOP_SAMPLES * 2):
-        window = reference[start : start + HOP_SAMPLES * 2]  # 100 ms
-        if len(window) < HOP_SAMPLES * 2 or _rms_db(window) < AUDIBLE_DBFS + 6 or len(window) > len(samples):
+    for start in range(from_index, from_index + SAMPLE_RATE_HZ, HOP_SAMPLES):
+        window = reference[start : start + HOP_SAMPLES]  # 100 ms
+        if len(window) < HOP_SAMPLES or _rms_db(window) < AUDIBLE_DBFS + 6 or len(window) > len(samples):
             continue
         if find(window, samples)[1] >= 0.95:  # short windows of a voice resemble one another
             return True
@@ -240,8 +269,8 @@ def _rms_db(samples: NDArray[np.float32]) -> float:
 
 
 def _without_pauses(samples: NDArray[np.float32]) -> int:
-    """Number of samples outside pauses of 40 ms and more."""
-    return len(samples) - sum(s.end - s.start for s in silences(samples, 0.04, PAUSE_DBFS))
+    """Number of samples outside pauses."""
+    return len(samples) - sum(s.end - s.start for s in silences(samples, PAUSE_S, PAUSE_DBFS))
 
 
 def _audible(samples: NDArray[np.float32], from_dbfs: float = AUDIBLE_DBFS) -> NDArray[np.int64]:

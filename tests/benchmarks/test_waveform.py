@@ -109,6 +109,21 @@ def test_undisturbed_speech_is_continuous_even_when_ducked() -> None:
     result = continuity(heard, reference, track(heard, reference, -9_600))
     assert (result.lost_ms, result.repeated_ms, result.paused_ms) == (0, 0, 0)
     assert result.matched_s > 3.8
+    assert result.unmatched_s < 0.2  # a window that straddles the change of gain
+
+
+def test_a_long_jump_is_followed() -> None:
+    reference = speech(6.0)
+    heard = np.concatenate([reference[:63_000], reference[159_000:]])
+    result = continuity(heard, reference, track(heard, reference, 0))
+    assert result.lost_ms == pytest.approx(2000 - 2 * 60, abs=0.1)  # two of the skipped stretch's pauses are no speech
+
+
+def test_other_speech_is_not_taken_for_the_same() -> None:
+    heard = np.concatenate([speech(2.0), speech(2.0, seed=8)])
+    reference = speech(6.0)
+    result = continuity(heard, reference, track(heard, reference, 0))
+    assert result.unmatched_s == pytest.approx(2.0 - 2 * 0.06, abs=0.25)
 
 
 @pytest.mark.parametrize("milliseconds", [5, 40, 300])
