@@ -13,8 +13,8 @@ export class Call {
 
   /**
    * @param {Signalling} signalling
-   * @param {{microphone(stream), voice(stream), event(event), weak(isWeak), ended(problem|null)}} on called as things
-   *   happen; `ended` is called at most once, with null when the agent hung up, and never after `end()`.
+   * @param {{microphone(stream), microphoneLost(), voice(stream), event(event), weak(isWeak), ended(problem|null)}} on
+   *   called as things happen; `ended` at most once, with null when the agent hung up, and never after `end()`.
    */
   constructor(signalling, on) {
     this.#on = on;
@@ -35,8 +35,7 @@ export class Call {
 
   /** Goes on with another microphone or setting. Throws a CallProblem and keeps the old one if that fails. */
   async changeMicrophone(choice) {
-    const old = this.#microphone;
-    await this.#open(choice);
+    const old = await this.#open(choice);
     await this.#connection.replaceMicrophone(this.#microphone);
     closeMicrophone(old);
   }
@@ -48,14 +47,18 @@ export class Call {
     closeMicrophone(this.#microphone);
   }
 
+  /** Puts a new stream in the place of the microphone; resolves to the stream before it. */
   async #open(choice) {
     const stream = await openMicrophone(choice);
     if (this.#isOver) {
       closeMicrophone(stream);
       throw new DOMException("The call is over", "AbortError");
     }
+    const old = this.#microphone;
     this.#microphone = stream;
+    for (const track of stream.getAudioTracks()) track.onended = () => this.#isOver || this.#on.microphoneLost();
     this.#on.microphone(stream);
+    return old;
   }
 
   #pass(event) {

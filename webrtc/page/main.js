@@ -12,6 +12,7 @@ import { Speaker } from "./speaker.js";
 import { Timeline } from "./timeline.js";
 import { TimelineView } from "./timeline_view.js";
 
+const LIVE = "Speak whenever you like, also while it speaks.";
 const SAMPLE_MS = 50; // between two levels on the timeline
 const REDUCED_MOTION_MS = 1_000; // between two drawings for those who asked for less motion
 
@@ -28,14 +29,6 @@ let call = null; // the call that is made or going on
 let connectedMs = null;
 
 async function dial() {
-  const mine = new Call(signalling, {
-    microphone: (stream) => levels.watch("you", stream),
-    voice: hear,
-    event: (event) => EVENTS[event.kind]?.(event),
-    weak: showWeakness,
-    ended: (problem) => finish(problem, "The agent ended the call."),
-  });
-  call = mine;
   connectedMs = null;
   captions.clear();
   timeline.clear();
@@ -44,7 +37,16 @@ async function dial() {
   screen.setState("connecting");
   screen.setDetail("Allow the microphone if the browser asks.");
   levels.start();
+  let mine = null;
   try {
+    mine = call = new Call(signalling, {
+      microphone: (stream) => levels.watch("you", stream),
+      microphoneLost: changeChoice,
+      voice: hear,
+      event: (event) => EVENTS[event.kind]?.(event),
+      weak: (isWeak) => screen.setDetail(isWeak ? "The connection is weak. Trying to keep it." : LIVE),
+      ended: (problem) => finish(problem, "The agent ended the call."),
+    });
     await mine.start(screen.choice);
   } catch (error) {
     if (call === mine) finish(error instanceof CallProblem ? error : new CallProblem("refused", error), "");
@@ -52,7 +54,6 @@ async function dial() {
   }
   if (call !== mine) return;
   connectedMs = performance.now();
-  screen.setDetail("Speak whenever you like, also while it speaks.");
   EVENTS.ready();
   await showMicrophones();
   requestAnimationFrame(animate);
@@ -81,10 +82,6 @@ function finish(problem, detail) {
 async function hear(stream) {
   levels.watch("agent", stream);
   if (!(await speaker.play(stream))) screen.showProblem("sound-blocked");
-}
-
-function showWeakness(isWeak) {
-  screen.setDetail(isWeak ? "The connection is weak. Trying to keep it." : "Speak whenever you like, also while it speaks.");
 }
 
 async function showMicrophones() {

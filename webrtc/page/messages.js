@@ -66,6 +66,9 @@ const PARLEY = {
   latency: (data) => ({ kind: "latency", name: text(data.name), ms: milliseconds(data.ms) }),
 };
 
+const eventsOf = (type, tables, data, atMs) =>
+  tables.filter((table) => Object.hasOwn(table, type)).map((table) => ({ ...table[type](data), atMs }));
+
 /** Reads the messages of one call. */
 export class MessageReader {
   #clock = new ServerClock();
@@ -84,12 +87,8 @@ export class MessageReader {
     const data = parsed.data ?? {};
     if (parsed.type === "server-message" && data.type === "parley") {
       this.#isParley = true;
-      return this.#events([PARLEY[data.event]], data, this.#clock.toPage(data.t_ms, nowMs));
+      return eventsOf(data.event, [PARLEY], data, this.#clock.toPage(data.t_ms, nowMs));
     }
-    return this.#events([RTVI[parsed.type], this.#isParley || RTVI_WITHOUT_PARLEY[parsed.type]], data, nowMs);
-  }
-
-  #events(makers, data, atMs) {
-    return makers.filter((make) => typeof make === "function").map((make) => ({ ...make(data), atMs }));
+    return eventsOf(parsed.type, this.#isParley ? [RTVI] : [RTVI, RTVI_WITHOUT_PARLEY], data, nowMs);
   }
 }

@@ -112,10 +112,11 @@ export class TimelineView {
       const width = this.#pen.measureText(mark.label).width + 10;
       const centre = mark.kind === "latency" ? (x(mark.fromMs) + x(mark.atMs)) / 2 : x(mark.atMs);
       const left = Math.min(Math.max(0, centre - width / 2), this.#width - width);
-      const row = rowsLeft.findIndex((taken) => left + width <= taken);
+      const fits = rowsLeft.map((taken) => Math.min(left, taken - width)); // moved to the left where there is no room
+      const row = fits.findIndex((start) => start >= 0 && start + width >= centre);
       if (row < 0) continue;
-      rowsLeft[row] = left - 4;
-      this.#label(mark, left, width, row);
+      rowsLeft[row] = fits[row] - 4;
+      this.#label(mark, fits[row], width, row);
     }
   }
 

@@ -1,0 +1,150 @@
+"""Whole calls: what the browser hears and shows, when the caller speaks, interrupts, coughs, and leaves."""
+
+import wave
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from playwright.async_api import expect
+
+from benchmarks.material import backchannel, cough, sentence
+from benchmarks.servers import parley
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session"), pytest.mark.usefixtures("speaks")]
+
+OpenPage = Callable[..., Awaitable[Any]]
+Launch = Callable[..., Awaitable[Any]]
+
+SAMPLE_RATE_HZ = 48_000
+FRAME = SAMPLE_RATE_HZ // 50
+QUIET_DBFS = -45.0
+PATIENCE_MS = 30_000
+
+
+def is_audible(samples: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Whether each 20 ms frame can be heard, [F]."""
+    frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)
+    return 10 * np.log10(np.mean(frames**2, axis=1) + 1e-12) > QUIET_DBFS
+
+
+def longest_silence_s(samples: NDArray[np.float32]) -> float:
+    edges = np.flatnonzero(is_audible(samples))
+    edges = np.concatenate([[-1], edges, [len(samples) // FRAME]])
+    return float((np.max(np.diff(edges)) - 1) * FRAME / SAMPLE_RATE_HZ)
+
+
+async def no_calls_left(caller: Any) -> None:
+    """The server has let go of every call."""
+    await caller.page.context.new_page()  # the caller's page may be gone
+    page = caller.page.context.pages[-1]
+    await page.goto(f"{caller.url}/healthz")
+    await page.wait_for_function(
+        "async () => (await (await fetch('/healthz')).json()).calls === 0", timeout=PATIENCE_MS, polling=200
+    )
+    await page.close()
+
+
+async def test_a_question_is_heard_answered_and_captioned(open_page: OpenPage) -> None:
+    caller = await open_page()
+    await caller.call()
+    greeted = await caller.recorded()
+    assert is_audible((await caller.recording()).agent[:greeted]).mean() > 0.1
+
+    await caller.say(sentence("what is twelve times seven"))
+    await expect(caller.caller_turns.last).to_contain_text("twelve times seven", timeout=PATIENCE_MS)
+    await expect(caller.agent_turns.last).to_contain_text("eighty", timeout=PATIENCE_MS)
+    await caller.wait_state("listening")
+    answer = (await caller.recording()).since(greeted).agent
+    assert is_audible(answer).sum() * FRAME > 0.5 * SAMPLE_RATE_HZ
+
+    await caller.button.click()
+    await expect(caller.state).to_have_text("Ended")
+    await no_calls_left(caller)
+
+
+async def test_a_barge_in_silences_the_agent_and_marks_its_words(open_page: OpenPage) -> None:
+    caller = await open_page()
+    await caller.call()
+    await caller.say(sentence("tell me a story"))
+    story = caller.agent_turns.nth(1)
+    await expect(story).to_be_attached(timeout=PATIENCE_MS)
+    await caller.wait_words(story, 8)
+    await caller.say(sentence("stop"))
+    await expect(story.locator(".mark")).to_have_text("interrupted", timeout=PATIENCE_MS)
+    await expect(caller.page.locator("#decision")).to_contain_text("Stopped after")
+    cut_words = await caller.words_of(story)
+
+    await caller.wait_state("listening")
+    await caller.listen(seconds=3)
+    await caller.wait_state("listening")
+    before = await caller.recorded()
+    await caller.listen(seconds=2)
+    assert not is_audible((await caller.recording()).since(before).agent).any()
+    assert await caller.words_of(story) == cut_words
+
+
+async def test_a_cough_and_a_hum_do_not_silence_the_agent(open_page: OpenPage) -> None:
+    caller = await open_page()
+    await caller.call()
+    await caller.say(sentence("tell me a story"))
+    story = caller.agent_turns.nth(1)
+    await expect(story).to_be_attached(timeout=PATIENCE_MS)
+    await caller.wait_words(story, 4)
+    before = await caller.recorded()
+    for noise in (cough(1, is_voiced=False), backchannel(0)):
+        words = len(await caller.words_of(story))
+        await caller.say(noise)
+        await caller.wait_words(story, words + 8)
+    await expect(story.locator(".mark")).to_have_count(0)
+    assert longest_silence_s((await caller.recording()).since(before).agent) < 1.5
+    await caller.wait_state("speaking")
+
+
+async def test_a_call_can_be_made_again_without_reloading(open_page: OpenPage) -> None:
+    caller = await open_page()
+    for _ in range(2):
+        await caller.call()
+        await expect(caller.agent_turns).to_have_count(1)
+        await caller.button.click()
+        await expect(caller.button).to_have_text("Call again")
+    await no_calls_left(caller)
+
+
+async def test_leaving_the_page_ends_the_call(open_page: OpenPage) -> None:
+    caller = await open_page()
+    await caller.call()
+    assert await caller.calls_on_server() == 1
+    await caller.page.goto("about:blank")
+    await no_calls_left(caller)
+
+
+async def test_the_browsers_own_microphone_reaches_the_agent(
+    open_page: OpenPage, launch: Launch, tmp_path: Path
+) -> None:
+    silence = np.zeros(8 * SAMPLE_RATE_HZ, np.float32)  # outlasts the greeting; time starts as the microphone opens
+    samples = np.concatenate([silence, sentence("what is twelve times seven"), silence])
+    with wave.open(str(tmp_path / "microphone.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)  # Chromium takes 24-bit files for silence
+        file.setframerate(SAMPLE_RATE_HZ)
+        file.writeframes((samples * 32767).astype("<i2").tobytes())
+    browser = await launch(f"--use-file-for-fake-audio-capture={tmp_path / 'microphone.wav'}%noloop")
+    caller = await open_page(browser=browser, has_harness=False)
+    await caller.page.get_by_role("switch", name="Headphones").set_checked(True, force=True)
+    await caller.call()
+    await expect(caller.agent_turns.last).to_contain_text("eighty", timeout=PATIENCE_MS)
+    await browser.close()
+
+
+async def test_a_full_server_and_a_lost_one_are_explained(open_page: OpenPage, settings: dict[str, str]) -> None:
+    async with parley(settings={**settings, "PARLEY_ADMISSION__MAX_CALLS": "1"}) as server:
+        first, second = await open_page(url=server.url), await open_page(url=server.url)
+        await first.call()
+        await second.button.click()
+        await expect(second.problem).to_contain_text("All lines are busy", timeout=PATIENCE_MS)
+        server.process.kill()
+        await expect(first.problem).to_contain_text("The connection was lost", timeout=PATIENCE_MS)
+        await expect(first.button).to_have_text("Call again")
