@@ -9,7 +9,6 @@ and replayed. Host calls of one step may follow each other freely; those of the 
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from tts.codebooks import END, SPECIALS
 from tts.euler import euler_step

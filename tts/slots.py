@@ -32,6 +32,14 @@ class Start:
     guidance: float = DEFAULT_GUIDANCE
 
 
+def default_reading(device: torch.device, head_dim: int) -> Reading:
+    """The fastest way to read the cache that this device has for heads of that width."""
+    if device.type != "cuda":
+        return "segments"
+    tensor_core_shape = head_dim >= 16 and head_dim.bit_count() == 1
+    return "paged" if tensor_core_shape else "gathered"
+
+
 class SpeechSlots:
     """Static state for `count` utterances on the model's device.
 
@@ -68,7 +76,7 @@ class SpeechSlots:
         self.model = model
         self.count = count
         self.device = template.device
-        self.reading: Reading = reading or ("paged" if self.device.type == "cuda" else "segments")
+        self.reading: Reading = reading or default_reading(self.device, config.backbone.head_dim)
         self.cache = PagedCache(
             config.backbone,
             rows=count,

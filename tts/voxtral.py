@@ -13,7 +13,7 @@ from llm.checkpoint import Checkpoint, CheckpointIncomplete, TensorMismatch, rea
 from llm.decoder import Decoder
 from llm.tokenizer import Tekken
 from llm.weights import load_parameters, under
-from tts.codebooks import CodeEmbedding, Codebooks
+from tts.codebooks import Codebooks, CodeEmbedding
 from tts.codec import CodecConfig, CodecDecoder
 from tts.euler import Schedule
 from tts.flow import FlowConfig, FlowHead
