@@ -30,7 +30,7 @@ def read_wav(path: Path, sample_rate_hz: int) -> NDArray[np.float32]:
         raise AudioFileError(f"{path}: wanted a PCM WAV file, found another format ({error}); convert it") from None
     frame_bytes = width * channels
     samples = _from_pcm(data[: len(data) - len(data) % frame_bytes], width).reshape(-1, channels)  # [S, channels]
-    mono = np.mean(samples, axis=1, dtype=np.float32)  # [S]
+    mono = samples.mean(axis=1)  # [S]
     resampled: Any = mono if rate == sample_rate_hz else soxr.resample(mono, rate, sample_rate_hz)
     return np.asarray(resampled, np.float32)
 
@@ -38,12 +38,12 @@ def read_wav(path: Path, sample_rate_hz: int) -> NDArray[np.float32]:
 def _from_pcm(data: bytes, width: int) -> NDArray[np.float32]:
     """PCM of 1 to 4 bytes a sample, little endian; one byte is unsigned, as WAV has it."""
     if width == 1:
-        return (np.frombuffer(data, np.uint8).astype(np.float32) - 128) / 128
+        return (np.frombuffer(data, np.uint8).astype(np.float32) - np.float32(128)) / np.float32(128)
     if width == 3:
         padded = np.zeros((len(data) // 3, 4), np.uint8)
         padded[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
         data, width = padded.tobytes(), 4
-    return np.frombuffer(data, f"<i{width}").astype(np.float32) / 2 ** (8 * width - 1)
+    return np.frombuffer(data, f"<i{width}").astype(np.float32) / np.float32(2 ** (8 * width - 1))
 
 
 def to_pcm16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
@@ -60,7 +60,7 @@ class WavFile:
 
     async def __aenter__(self) -> Self:
         try:
-            self._raw = self._path.open("wb")  # noqa: SIM115  # closed in __aexit__
+            self._raw = self._path.open("wb")  # closed in __aexit__
         except OSError as error:
             raise AudioFileError(
                 f"{self._path}: cannot be written ({error.strerror}); choose a place that can"

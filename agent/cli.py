@@ -91,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     doctor = command("doctor", _doctor, "Tell what this machine can run and how to mend what is missing.")
     doctor.add_argument("--json", action="store_true", help="print JSON")
 
+    settings = commands.add_parser("settings", help="List every setting, its default and its meaning, as Markdown.")
+    settings.set_defaults(command=_settings_page)
     command("token", _token, "Print a token that opens a call for a short while.")
     return parser
 
@@ -200,6 +202,13 @@ def _doctor(options: argparse.Namespace) -> int:
     else:
         print("\n".join(report(diagnosis)))
     return _DONE if diagnosis.can_serve else _FAILED
+
+
+def _settings_page(_: argparse.Namespace) -> int:
+    from agent.settings_page import settings_page
+
+    print(settings_page(), end="")
+    return _DONE
 
 
 def _token(options: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ Later layers win: defaults, the profile, the TOML file, the environment (`PARLEY
 """
 
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -111,15 +111,6 @@ def load_settings(
 def resolve_profile(name: str) -> str:
     """The profile that `name` stands for: `auto` is the best one that this build can run."""
     return "embedded" if name == AUTO else name
-
-
-def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[str]:
-    """The dotted name of every setting whose model is known without choosing an engine."""
-    for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from setting_names(field.annotation, f"{prefix}{name}.")
-        else:
-            yield prefix + name
 
 
 def _choose_profile(layers: Sequence[Layer]) -> str:

@@ -2,24 +2,30 @@
 
 import logging
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 from agent.config import Settings
+from agent.errors import EngineUnavailable
 from asr.config import SphinxConfig
 from asr.interface import Recognizer
 from llm.config import DemoConfig
 from llm.interface import LanguageModel
-from pipelines.call import Engines
-from tts.config import EspeakConfig
+from tts.config import EspeakConfig, VoxtralTTSConfig
 from tts.interface import Synthesizer
+
+if TYPE_CHECKING:
+    from pipelines.call import Engines
 
 _log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def open_engines(settings: Settings) -> AsyncGenerator[Engines, None]:
+async def open_engines(settings: Settings) -> AsyncGenerator["Engines", None]:
     """The chosen recogniser, language model and synthesiser, ready to work; stopped on leaving."""
+    from pipelines.call import Engines  # brings Pipecat, which a command with one engine does without
+
     async with (
         recognizer_of(settings) as recognizer,
         language_model_of(settings) as language_model,
@@ -60,6 +66,27 @@ async def synthesizer_of(settings: Settings) -> AsyncGenerator[Synthesizer, None
 
             async with EspeakSynthesizer(config) as synthesizer:
                 yield synthesizer
+        case VoxtralTTSConfig() as config:
+            _require_torch("voxtral")
+            from llm.checkpoint import CheckpointError
+            from llm.steploop import StepLoop
+            from tts.engine import VoxtralSynthesizer
+
+            async with AsyncExitStack() as stack:
+                loop = await stack.enter_async_context(StepLoop("speech"))
+                try:
+                    synthesizer = await stack.enter_async_context(VoxtralSynthesizer(config, loop))
+                except CheckpointError as error:
+                    raise EngineUnavailable(str(error)) from error
+                yield synthesizer
+
+
+def _require_torch(engine: str) -> None:
+    if find_spec("torch") is None:
+        raise EngineUnavailable(
+            f"the {engine} engine needs PyTorch, which is not installed; "
+            "run: python -m pip install -c constraints.txt '.[engines]'"
+        )
 
 
 def describe(settings: Settings) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ Errors::
     |- AddressUnavailable   the server cannot listen where it was told to
     |- AudioFileError       a WAV file that cannot be read or written
     |- AudioDeviceError     no microphone or loudspeaker, or no library to reach it
+    |- EngineUnavailable    a chosen engine that cannot be started here
     |- CommandError         a command that cannot be done as asked
 """
 
@@ -35,6 +36,10 @@ class AudioFileError(AgentError):
 
 class AudioDeviceError(AgentError):
     """No usable microphone or loudspeaker."""
+
+
+class EngineUnavailable(AgentError):
+    """A chosen engine that cannot be started: its packages, its checkpoint or its memory are missing."""
 
 
 class CommandError(AgentError):
