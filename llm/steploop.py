@@ -97,7 +97,12 @@ class StepLoop:
 
     async def detach(self, engine: Steppable) -> None:
         """Step it no more; no step of it is in progress when this returns."""
-        await self.run(lambda: self._engines.remove(engine))
+
+        def remove() -> None:
+            if engine in self._engines:
+                self._engines.remove(engine)
+
+        await self.run(remove)
 
     def _run(self) -> None:
         while not self._is_stopping:
@@ -129,8 +134,15 @@ class StepLoop:
             engine.step()
         except Exception as error:
             logger.exception("a step of %s failed on %s", type(engine).__name__, self._name)
-            engine.fail(error)
+            self._fail(engine, error)
         return True
+
+    def _fail(self, engine: Steppable, error: Exception) -> None:
+        try:
+            engine.fail(error)
+        except Exception:
+            logger.exception("%s cannot end its streams and is stepped no more", type(engine).__name__)
+            self._engines.remove(engine)
 
     def _refuse_jobs(self) -> None:
         """Nobody will do them; called by whichever thread finds out."""

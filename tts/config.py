@@ -1,6 +1,7 @@
 """Settings of the synthesisers, a tagged union by `kind`."""
 
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
@@ -20,4 +21,50 @@ class EspeakConfig(BaseModel):
     )
 
 
-SynthesizerConfig = EspeakConfig
+class VoxtralTTSConfig(BaseModel):
+    """Our own engine for Voxtral TTS: batched over all calls, on one CUDA device or (slowly) on the CPU."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["voxtral"] = "voxtral"
+    checkpoint: Path = Field(description="Folder of the released checkpoint, Voxtral-4B-TTS-2603.")
+    device: str = Field(default="cuda", pattern=r"^(cpu|cuda(:\d+)?)$", description="cuda, cuda:1 or cpu.")
+    dtype: Literal["bfloat16", "float32"] = Field(
+        default="bfloat16", description="Type of weights, cache and activations."
+    )
+    quantization: Literal["none", "int8", "fp8"] = Field(
+        default="none", description="Weight-only, through torchao: halves the decoder's memory on small cards."
+    )
+    slots: PositiveInt = Field(default=64, le=1024, description="Utterances at once; the next is refused as busy.")
+    largest_batch: PositiveInt | None = Field(
+        default=None, description="Rows of one step, the most urgent first; as many as slots if not given."
+    )
+    smallest_batch: PositiveInt = Field(
+        default=1,
+        description="Rows to which a smaller step is padded. If it is largest_batch, and prefill_tokens is 1, the "
+        "samples of an utterance with a given seed are the same to the bit whoever else is speaking.",
+    )
+    cache_tokens_per_slot: PositiveInt = Field(
+        default=768, description="Mean cache tokens of a slot: prompt and 12.5 a second. Slots share them all."
+    )
+    lead_ms: PositiveInt = Field(
+        default=160, ge=80, description="Speech synthesised ahead of what the listener has taken; whole frames count."
+    )
+    prefill_tokens: PositiveInt = Field(
+        default=1024, description="Text tokens read in one step, which delays the other calls by that step."
+    )
+    max_characters: PositiveInt = Field(default=2000, description="Longest text of one utterance.")
+    max_seconds: PositiveFloat = Field(default=160.0, description="Longest utterance; then it is cut, with a warning.")
+    guidance: float = Field(default=1.2, ge=1.0, description="Classifier-free guidance; 1.0 turns it off.")
+    seed: int | None = Field(
+        default=None, description="Seed of every utterance's noise; if not given, each gets its own at random."
+    )
+    warm_voices: tuple[str, ...] = Field(
+        default=(), description="Voices whose prompt is read at the start, not at their first use."
+    )
+    stall_timeout_s: PositiveFloat = Field(
+        default=10.0, description="Longest wait for the next chunk; then the engine counts as unreachable."
+    )
+
+
+SynthesizerConfig = Annotated[EspeakConfig | VoxtralTTSConfig, Field(discriminator="kind")]

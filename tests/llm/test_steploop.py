@@ -86,6 +86,25 @@ async def test_a_failing_step_fails_its_engine_and_no_other() -> None:
     assert sound.errors == []
 
 
+async def test_an_engine_that_cannot_even_fail_is_stepped_no_more() -> None:
+    order: list[str] = []
+    broken, sound = Counter("broken", 0.0, 10, order), Counter("sound", 1.0, 2, order)
+    broken.failing = True
+    broken.errors = Unusable()
+    async with StepLoop("test") as loop:
+        await loop.attach(broken)
+        await loop.attach(sound)
+        while sound.steps:
+            await loop.run(lambda: None)
+        await loop.detach(broken)
+    assert order.count("broken") == 1
+
+
+class Unusable(list[Exception]):
+    def append(self, item: Exception) -> None:
+        raise RuntimeError("cannot fail either")
+
+
 async def test_detached_is_stepped_no_more() -> None:
     engine = Counter("engine", 0.0, 10**9, [])
     async with StepLoop("test") as loop:

@@ -1,0 +1,185 @@
+"""Our speech engine: Voxtral TTS for many calls at once on one device, behind the interface of any synthesiser."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self
+
+import torch
+
+from llm.graphs import buckets
+from llm.handover import Handover, Outlet
+from llm.quantise import quantise
+from llm.steploop import StepLoop
+from tts.chunks import ChunkCutter
+from tts.config import VoxtralTTSConfig
+from tts.interface import (
+    EngineUnreachable,
+    LanguageNotSupported,
+    SpeechChunk,
+    TextRejected,
+    Utterance,
+    Voice,
+    VoiceNotFound,
+)
+from tts.scheduler import Row
+from tts.slots import SpeechSlots
+from tts.stepper import Counters, SpeechStepper
+from tts.utterance import Job, VoxtralUtterance
+from tts.voices import LANGUAGES, find_voice
+from tts.voxtral import VoxtralTTS
+
+logger = logging.getLogger(__name__)
+
+PAGE_TOKENS = 32
+AUDIO_FILES = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a")
+
+
+class VoxtralSynthesizer:
+    """Voxtral TTS on a step loop, which it may share with other engines. Use as `async with`."""
+
+    def __init__(self, config: VoxtralTTSConfig, loop: StepLoop, model: VoxtralTTS | None = None) -> None:
+        """Nothing is loaded before the context is entered; a `model` given is used in place of the checkpoint's."""
+        self._config = config
+        self._loop = loop
+        self._given_model = model
+        self._model: VoxtralTTS | None = None
+        self._stepper: SpeechStepper | None = None
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Load the checkpoint, reserve the cache and capture the graphs, on the loop's thread.
+
+        Raises:
+            CheckpointError: the checkpoint is missing, incomplete, does not fit its configuration or the memory.
+            EngineUnreachable: there is no such device.
+            VoiceNotFound: a voice to be warmed is not in the checkpoint.
+        """
+        handover = Handover(asyncio.get_running_loop())
+        async with AsyncExitStack() as stack:
+            model, stepper = await self._loop.run(lambda: self._prepare(handover))
+            await self._loop.attach(stepper)
+            stack.push_async_callback(self._stop, stepper)
+            self._stack = stack.pop_all()
+        self._model, self._stepper = model, stepper
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._model = self._stepper = None
+        await self._stack.aclose()
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Rate of every chunk's samples."""
+        return self._loaded.config.codec.sample_rate_hz
+
+    @property
+    def voices(self) -> Sequence[Voice]:
+        """The voices of the checkpoint."""
+        return self._loaded.voices
+
+    @property
+    def counters(self) -> Counters:
+        """What the engine has done since it was started."""
+        return self._running.counters
+
+    def speak(self, text: str, *, voice: str, language: str) -> Utterance:
+        """An utterance of `text`; see `tts.interface.Synthesizer`."""
+        model = self._loaded
+        if voice.lower().endswith(AUDIO_FILES):
+            raise VoiceNotFound(
+                f"{voice}: a voice cannot be cloned with the released weights, which lack the codec's encoder; "
+                f"choose one of {', '.join(known.name for known in model.voices)}"
+            )
+        name = find_voice(voice, model.voices).name
+        if language.lower().split("-")[0] not in LANGUAGES:
+            raise LanguageNotSupported(f"Voxtral TTS does not speak {language!r}, only {', '.join(sorted(LANGUAGES))}")
+        if not text.strip():
+            raise TextRejected("the text is empty: give at least one word")
+        if len(text) > self._config.max_characters:
+            raise TextRejected(
+                f"the text has {len(text)} characters, at most {self._config.max_characters} fit: cut it into sentences"
+            )
+        return VoxtralUtterance(
+            lambda: self._begin(text, name), changed=self._loop.wake, stall_s=self._config.stall_timeout_s
+        )
+
+    @property
+    def _loaded(self) -> VoxtralTTS:
+        if self._model is None:
+            raise EngineUnreachable("the speech engine is not started: enter its context first")
+        return self._model
+
+    @property
+    def _running(self) -> SpeechStepper:
+        if self._stepper is None:
+            raise EngineUnreachable("the speech engine is stopped: start it again")
+        return self._stepper
+
+    def _begin(self, text: str, voice: str) -> Job:
+        """Submit a job for the text."""
+        model, stepper = self._loaded, self._running
+        codec = model.config.codec
+        outlet = Outlet[SpeechChunk](self._lead_frames(model), on_taken=self._loop.wake)
+        text_ids = model.text_ids(text)
+        expected_frames = stepper.rate.frames(len(text))
+        seed = self._config.seed
+        job = Job(
+            row=Row(submitted_s=time.monotonic(), prompt_tokens=len(text_ids), has_room=lambda: outlet.has_room),
+            voice=voice,
+            text_ids=text_ids,
+            characters=len(text),
+            seed=random.getrandbits(63) if seed is None else seed,
+            expected_frames=expected_frames,
+            cutter=ChunkCutter(text, expected_frames, codec.sample_rate_hz),
+            outlet=outlet,
+            admitted=asyncio.get_running_loop().create_future(),
+        )
+        stepper.submit(job)
+        return job
+
+    def _lead_frames(self, model: VoxtralTTS) -> int:
+        codec = model.config.codec
+        return max(1, self._config.lead_ms * codec.sample_rate_hz // (1000 * codec.frame_samples))
+
+    def _prepare(self, handover: Handover) -> tuple[VoxtralTTS, SpeechStepper]:
+        """On the loop's thread: the model on its device, and what serves it."""
+        config = self._config
+        device = torch.device(config.device)
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise EngineUnreachable(f"no {config.device} device here: choose another engine, or device = cpu (slow)")
+        started_s = time.monotonic()
+        model = self._given_model
+        if model is None:
+            model = VoxtralTTS.load(config.checkpoint, device=device, dtype=getattr(torch, config.dtype))
+            quantise(model.backbone, config.quantization)
+        slots = SpeechSlots(
+            model,
+            count=config.slots,
+            pages=-(-config.slots * config.cache_tokens_per_slot // PAGE_TOKENS),
+            page_tokens=PAGE_TOKENS,
+        )
+        for voice in config.warm_voices:
+            slots.warm(find_voice(voice, model.voices).name, slot=0)
+        codec = model.config.codec
+        stepper = SpeechStepper(
+            slots,
+            handover,
+            batches=buckets(config.smallest_batch, min(config.largest_batch or config.slots, config.slots)),
+            prefill_tokens=config.prefill_tokens,
+            max_frames=int(config.max_seconds * codec.sample_rate_hz / codec.frame_samples),
+            guidance=config.guidance,
+        )
+        logger.info("Voxtral TTS ready on %s after %.1f s", device, time.monotonic() - started_s)
+        return model, stepper
+
+    async def _stop(self, stepper: SpeechStepper) -> None:
+        """End what is still spoken and free the device."""
+        await self._loop.detach(stepper)
+        await self._loop.run(stepper.stop)
