@@ -4,7 +4,7 @@ Two decisions, not one: *suspect* is early, cheap and reversible (playout ducks,
 follows within about 300 ms of the first sound, on more evidence.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from pipelines.config import BargeInConfig
@@ -36,6 +36,16 @@ class Evidence:
     words: str = ""  # recognised so far
     is_transcribed: bool = False  # the words are final
     is_suspected: bool = False
+
+    def with_window(self, *, speech_ms: int, voiced_ms: int, hum_ms: int, silence_ms: int) -> "Evidence":
+        """The evidence after one more window: how much of it was what, and the silence up to its end."""
+        return replace(
+            self,
+            speech_ms=self.speech_ms + speech_ms,
+            voiced_ms=self.voiced_ms + voiced_ms,
+            hum_ms=self.hum_ms + hum_ms,
+            silence_ms=silence_ms,
+        )
 
 
 @dataclass(frozen=True, slots=True)

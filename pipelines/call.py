@@ -16,17 +16,19 @@ from pipecat.workers.runner import WorkerRunner
 
 from asr.interface import Recognizer
 from llm.interface import LanguageModel
+from pipelines.agent_voice import AgentVoice
 from pipelines.config import CallConfig
 from pipelines.conversation import Conversation
 from pipelines.detection import Detection
 from pipelines.observer import CallObserver, Timeline
 from pipelines.recognition import RecognitionService
 from pipelines.reply import CallTool, ReplyService
+from pipelines.rtvi import DirectRTVI
 from pipelines.silero import session
 from pipelines.smart_turn import smart_turn
 from pipelines.speech import SpeechService
 from pipelines.transport import MICROPHONE_RATE_HZ, CallInput, CallOutput
-from pipelines.turn_taking import Agent, TurnTaking
+from pipelines.turn_taking import TurnTaking
 from tts.interface import Synthesizer
 from webrtc.call import Call
 
@@ -63,7 +65,7 @@ async def run_call(
     speech = SpeechService(engines.synthesizer, call.playout, config.speech, language=config.language)
     output = CallOutput(call, conversation, timeline, ended=ended)
     turn_taking = TurnTaking(
-        Agent(reply, speech, output, call.playout),
+        AgentVoice(reply, speech, output, call.playout, config.barge_in),
         conversation,
         timeline,
         config,
@@ -75,6 +77,7 @@ async def run_call(
         params=PipelineParams(
             audio_in_sample_rate=MICROPHONE_RATE_HZ, audio_out_sample_rate=engines.synthesizer.sample_rate_hz
         ),
+        rtvi_processor=DirectRTVI(timeline),
         conversation_id=call.id,
         enable_turn_tracking=False,
         idle_timeout_secs=None,

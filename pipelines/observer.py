@@ -8,6 +8,7 @@ import json
 from typing import Any, Protocol
 
 from pipecat.processors.frameworks.rtvi import models as rtvi
+from pydantic import BaseModel
 
 from webrtc.call import Call
 
@@ -65,17 +66,27 @@ class Timeline:
         """Playout ran dry inside an utterance."""
         self._observer.underrun(count)
 
-    def heard(self, word: str, utterance: int) -> None:
-        """The caller heard a word."""
+    def heard(self, word: str, so_far: str, utterance: int) -> None:
+        """The caller heard a word; `so_far` is all that was heard of the utterance."""
         self._publish("heard", text=word, utterance=utterance)
-        self.send(rtvi.BotTTSTextMessage(data=rtvi.TextMessageData(text=word.strip())))
+        progress = rtvi.SpokenProgressData(accumulated_text=so_far, remaining_text="")
+        output = rtvi.BotOutputMessageData(
+            text=word,
+            output_type="word",
+            segment_id=utterance,
+            spoken=True,
+            will_be_spoken=True,
+            spoken_status="in-progress",
+            spoken_progress=progress,
+        )
+        self.send(rtvi.BotOutputMessage(data=output))
 
     def interrupted(self, heard: str, utterance: int) -> None:
         """The caller cut the agent short after this."""
         self._publish("interrupted", heard=heard, utterance=utterance)
 
-    def send(self, message: Any) -> None:
-        """Send an RTVI message, a pydantic model of Pipecat's."""
+    def send(self, message: BaseModel) -> None:
+        """Send an RTVI message of Pipecat's."""
         self._call.send(message.model_dump_json(exclude_none=True))
 
     def _publish(self, event: str, **data: Any) -> None:

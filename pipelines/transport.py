@@ -201,7 +201,7 @@ class CallOutput(FrameProcessor):
     def _hear(self, words: list[str]) -> None:
         for word in words:
             self._heard.append(word)
-            self._timeline.heard(word, self._response)
+            self._timeline.heard(word, "".join(self._heard), self._response)
 
     async def _stopped_speaking(self) -> None:
         if self._is_speaking:

@@ -6,7 +6,7 @@ downward: hold, duck, resume, or stop the mouth and flush playout.
 
 import asyncio
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from pipecat.frames.frames import (
     Frame,
@@ -23,57 +23,19 @@ from pipecat.frames.frames import (
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 
 from asr.interface import Transcript
+from pipelines.agent_voice import AgentVoice
 from pipelines.barge_in import Decision, Evidence, decide
 from pipelines.config import CallConfig
 from pipelines.conversation import Conversation
 from pipelines.detection import WINDOW_MS, RecentAudio
 from pipelines.frames import TranscriptFrame, VoiceFrame
 from pipelines.observer import Timeline
-from pipelines.reply import ReplyService
 from pipelines.smart_turn import SmartTurn
-from pipelines.speech import SpeechService
-from pipelines.transport import CallOutput
-from pipelines.turns import Pause, PauseHabit, is_turn_over
-from webrtc.call import Playout
+from pipelines.turns import CallerTurn, Pause, PauseHabit, is_turn_over
 
 logger = logging.getLogger(__name__)
 
 SAMPLES_PER_MS = 16
-
-
-@dataclass(slots=True)
-class CallerTurn:
-    """What the caller has said in the turn that is going on."""
-
-    said: str = ""  # final words
-    saying: str = ""  # words that may still change
-
-    @property
-    def words(self) -> str:
-        """Everything, as far as it is known."""
-        return f"{self.said} {self.saying}".strip()
-
-    def hear(self, transcript: Transcript) -> None:
-        """Take the recogniser's next word."""
-        if transcript.is_final:
-            self.said, self.saying = f"{self.said} {transcript.text}".strip(), ""
-        else:
-            self.saying = transcript.text
-
-
-@dataclass(slots=True)
-class Agent:
-    """The parts of the agent that turn-taking may silence."""
-
-    reply: ReplyService
-    speech: SpeechService
-    output: CallOutput
-    playout: Playout
-
-    @property
-    def has_floor(self) -> bool:
-        """Whether the agent speaks or is about to."""
-        return self.reply.is_busy or self.speech.is_busy or self.output.is_speaking
 
 
 class TurnTaking(FrameProcessor):
@@ -81,7 +43,7 @@ class TurnTaking(FrameProcessor):
 
     def __init__(
         self,
-        agent: Agent,
+        agent: AgentVoice,
         conversation: Conversation,
         timeline: Timeline,
         config: CallConfig,
@@ -131,7 +93,7 @@ class TurnTaking(FrameProcessor):
             if isinstance(frame, VADUserStartedSpeakingFrame):
                 await self._on_onset()
             elif isinstance(frame, InterruptionFrame):
-                self._silence_agent()
+                self._agent.silence()
             await self.push_frame(frame, direction)
             if isinstance(frame, VADUserStoppedSpeakingFrame):
                 self._on_pause()
@@ -171,7 +133,7 @@ class TurnTaking(FrameProcessor):
             self._ignored -= transcript.is_final
             return
         if self._turn:
-            self._turn.hear(transcript)
+            self._turn.hear(transcript.text, is_final=transcript.is_final)
             await self._maybe_end_turn()
         elif self._overlap:
             self._overlap = replace(self._overlap, words=transcript.text, is_transcribed=transcript.is_final)
@@ -234,12 +196,10 @@ class TurnTaking(FrameProcessor):
                 return
             self._overlap = Evidence()
             self._overlap_start = frame.end_samples - WINDOW_MS * SAMPLES_PER_MS
-        evidence = self._overlap
-        self._overlap = replace(
-            evidence,
-            speech_ms=evidence.speech_ms + WINDOW_MS * frame.is_speech,
-            voiced_ms=evidence.voiced_ms + WINDOW_MS * frame.is_voiced,
-            hum_ms=evidence.hum_ms + WINDOW_MS * frame.is_hum,
+        self._overlap = self._overlap.with_window(
+            speech_ms=WINDOW_MS * frame.is_speech,
+            voiced_ms=WINDOW_MS * frame.is_voiced,
+            hum_ms=WINDOW_MS * frame.is_hum,
             silence_ms=self._silence_ms,
         )
         self._agent.speech.top_up()
@@ -257,35 +217,26 @@ class TurnTaking(FrameProcessor):
             self._timeline.decision(verdict.decision.value, verdict.reason, latency_ms)
             logger.info("barge-in: %s (%s) after %d ms", verdict.decision.value, verdict.reason, latency_ms)
         if verdict.decision is Decision.SUSPECT:
-            self._duck()
+            self._agent.duck()
+            self._timeline.state("ducked")
             self._overlap = replace(evidence, is_suspected=True)
         elif verdict.decision is Decision.RESUME:
             self._overlap = None
             self._ignored = self._unanswered
             if evidence.is_suspected:
-                self._unduck()
+                self._agent.unduck()
+                self._timeline.state("speaking")
         else:
             await self._cut(evidence)
-
-    def _duck(self) -> None:
-        config = self._config.barge_in
-        self._agent.playout.duck(config.duck_db, config.ramp_ms)
-        self._agent.speech.hold()
-        self._timeline.state("ducked")
-
-    def _unduck(self) -> None:
-        self._agent.playout.restore(self._config.barge_in.ramp_ms)
-        self._agent.speech.resume()
-        self._timeline.state("speaking")
 
     async def _cut(self, evidence: Evidence) -> None:
         """The caller takes the floor."""
         was_heard = self._agent.output.has_been_heard
-        self._silence_agent()
+        self._agent.silence()
         self._overlap = None
         before = "" if was_heard else self._conversation.reopen_turn()
         turn = CallerTurn(said=before)
-        turn.hear(Transcript(evidence.words, evidence.is_transcribed, 0, 0))
+        turn.hear(evidence.words, is_final=evidence.is_transcribed)
         await self.broadcast_interruption()
         await self._begin_turn(turn)
 
@@ -295,13 +246,8 @@ class TurnTaking(FrameProcessor):
         if not evidence:
             return
         if evidence.is_suspected:
-            self._unduck()
+            self._agent.unduck()
         if not self._is_paused or evidence.words:
             turn = CallerTurn()
-            turn.hear(Transcript(evidence.words, evidence.is_transcribed, 0, 0))
+            turn.hear(evidence.words, is_final=evidence.is_transcribed)
             await self._begin_turn(turn)
-
-    def _silence_agent(self) -> None:
-        """Stop the mouth, flush playout, write down what was heard; at once and in one go."""
-        epoch = self._agent.speech.silence()
-        self._agent.output.cut(epoch, fade_ms=self._config.barge_in.ramp_ms)

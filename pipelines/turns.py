@@ -19,6 +19,26 @@ UNFINISHED = frozenset(
 PAUSE_MEMORY = 0.7  # weight of the past in the running average of mid-turn pauses
 
 
+@dataclass(slots=True)
+class CallerTurn:
+    """What the caller has said in the turn that is going on."""
+
+    said: str = ""  # final words
+    saying: str = ""  # words that may still change
+
+    @property
+    def words(self) -> str:
+        """Everything, as far as it is known."""
+        return f"{self.said} {self.saying}".strip()
+
+    def hear(self, words: str, *, is_final: bool) -> None:
+        """Take the recogniser's next word."""
+        if is_final:
+            self.said, self.saying = f"{self.said} {words}".strip(), ""
+        else:
+            self.saying = words
+
+
 @dataclass(frozen=True, slots=True)
 class Pause:
     """The silence after the caller's last speech window, and what is known about what went before."""

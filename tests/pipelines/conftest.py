@@ -18,6 +18,7 @@ from pipecat.workers.runner import WorkerRunner
 
 from asr.interface import Transcript
 from llm.interface import LanguageModelError, Message, TextDelta, Tool, ToolCall
+from pipelines.agent_voice import AgentVoice
 from pipelines.config import CallConfig
 from pipelines.conversation import Conversation
 from pipelines.detection import RecentAudio
@@ -26,7 +27,7 @@ from pipelines.observer import Timeline
 from pipelines.reply import CallTool, ReplyService
 from pipelines.speech import SpeechService
 from pipelines.transport import CallOutput
-from pipelines.turn_taking import Agent, TurnTaking
+from pipelines.turn_taking import TurnTaking
 from tts.interface import SpeechChunk, Voice
 from webrtc.speech_queue import SpeechQueue
 
@@ -240,7 +241,7 @@ class Chain:
         self.reply = ReplyService(self.model, self.conversation, tools)
         self.speech = SpeechService(self.synthesizer, self.call.playout, config.speech, language="en")  # type: ignore[arg-type]
         self.output = CallOutput(self.call, self.conversation, timeline, ended=self.ended)  # type: ignore[arg-type]
-        agent = Agent(self.reply, self.speech, self.output, self.call.playout)  # type: ignore[arg-type]
+        agent = AgentVoice(self.reply, self.speech, self.output, self.call.playout, config.barge_in)  # type: ignore[arg-type]
         turn_taking = TurnTaking(agent, self.conversation, timeline, config, recent=RecentAudio(), smart_turn=None)
         self.worker = PipelineWorker(
             Pipeline([turn_taking, self.reply, self.speech, self.output]),
