@@ -55,7 +55,8 @@ def figures(observations: Sequence[Observation]) -> dict[str, Any]:
         going_on = [o.continuity for o in calls if o.continuity is not None]
         return {
             "calls": len(calls),
-            "silenced": sum(o.cut_s is not None for o in calls),
+            "broken_off": sum(o.continuity is None for o in calls),
+            "with_hole": sum(o.cut_s is not None and o.continuity is not None for o in calls),
             "ducked": sum(o.ducked_s is not None for o in calls),
             "dead_air_s": report.summary([o.dead_air_s for o in calls]),
             "lost_ms": report.summary([c.lost_ms for c in going_on]),
@@ -100,9 +101,10 @@ def tabulate(by_server: Mapping[str, Mapping[str, Any]], overhead_s: Mapping[str
     ]
     for scenario in FALSE_ALARMS:
         alarms = {name: by_server[name]["false_alarms"][scenario.value] for name in names}
-        rows.append([f"{scenario}: silenced", *(f"{a['silenced']} of {a['calls']}" for a in alarms.values())])
+        rows.append([f"{scenario}: story broken off", *(f"{a['broken_off']} of {a['calls']}" for a in alarms.values())])
+        rows.append([f"{scenario}: hole in the story", *(f"{a['with_hole']} of {a['calls']}" for a in alarms.values())])
         rows.append([f"{scenario}: dead air", *(_milliseconds(a["dead_air_s"]) for a in alarms.values())])
-        rows.append([f"{scenario}: speech lost / repeated", *(_worst(a) for a in alarms.values())])
+        rows.append([f"{scenario}: worst lost / repeated", *(_worst(a) for a in alarms.values())])
     rows.append(["final transcript to first packet, engines of no delay", _milliseconds(overhead_s), "-"])
     return report.table(["p50 / p90 in ms", *names], rows)
 

@@ -192,6 +192,9 @@ class Caller:
         self._sending: asyncio.Task[None] | None = None
         self._closed = asyncio.Event()
         self._connected = asyncio.Event()
+        self._channel_open = asyncio.Event()
+        self._message_came = asyncio.Event()
+        self._messages_read = 0
         self._decoder = OpusDecoder()
         self._decoded: list[NDArray[np.float32]] = []
         self._starts: list[int] = []
@@ -203,6 +206,7 @@ class Caller:
         divert_packets(transceiver.receiver, self._hear)
         self._channel: RTCDataChannel = self._peer.createDataChannel("chat")
         self._channel.on("message", self._on_message)
+        self._channel.on("open", self._channel_open.set)
         self._peer.on("connectionstatechange", self._on_connection_state)
         await self._tasks.__aenter__()
         try:
@@ -221,7 +225,7 @@ class Caller:
         finally:
             if self._sending is not None:
                 self._sending.cancel()
-            await self._tasks.__aexit__(kind, error, traceback)
+            await self._tasks.__aexit__(None, None, None)  # the block's own exception goes on as it is
 
     async def say(self, samples: NDArray[np.float32], *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> float:
         """Say it after what is being said, from the start of a packet: [S], one channel, 48 or 16 kHz.
@@ -246,8 +250,16 @@ class Caller:
         self._impairment.lose(count)
 
     def send(self, text: str) -> None:
-        """Send a message; the channel is open from the connection on."""
+        """Send a message over the data channel."""
         self._channel.send(text)
+
+    async def next_message(self) -> HeardMessage:
+        """The oldest message that this has not returned yet."""
+        while len(self.messages) <= self._messages_read:
+            self._message_came.clear()
+            await self._message_came.wait()
+        self._messages_read += 1
+        return self.messages[self._messages_read - 1]
 
     async def wait_closed(self) -> None:
         """Wait until the server hangs up."""
@@ -293,6 +305,7 @@ class Caller:
         self._transport: RTCDtlsTransport = transceiver.sender.transport
         self._sending = self._tasks.create_task(self._impairment.run(self._transport))
         await self._connected.wait()
+        await self._channel_open.wait()
 
     async def _answer(self) -> RTCSessionDescription:
         offer = self._peer.localDescription
@@ -319,6 +332,7 @@ class Caller:
     def _on_message(self, message: str | bytes) -> None:
         text = message if isinstance(message, str) else message.decode(errors="replace")
         self.messages.append(HeardMessage(time.monotonic(), text))
+        self._message_came.set()
 
     def _on_connection_state(self) -> None:
         if self._peer.connectionState == "connected":

@@ -80,7 +80,7 @@ class Observation:
     cut_s: float | None = None  # ... to the last packet with agent speech
     dead_air_s: float = 0.0  # silence after the cut
     is_stale: bool = False  # speech from before the cut was heard after it
-    continuity: Continuity | None = None  # of a story that went on
+    continuity: Continuity | None = None  # of a story that went on, perhaps after a hole
 
 
 class NoStory(RuntimeError):
@@ -202,23 +202,19 @@ def observe(
     said_s: float,
 ) -> Observation:
     """Read the recording against the undisturbed story."""
-    begin = recording.index_at(asked_s)
-    begin += waveform.first_audible(recording.samples[begin:]) or 0
-    heard = recording.samples[begin:]
-    matches = waveform.track(heard, story.samples, 0)
-    disturbed = recording.index_at(said_s) - begin
+    began = recording.index_at(asked_s)
+    began += waveform.first_audible(recording.samples[began:]) or 0
+    told = recording.since(began)
+    matches = waveform.track(told.samples, story.samples, 0)
+    disturbed = told.index_at(said_s)
     before = [match for match in matches if match.index + waveform.WINDOW_SAMPLES <= disturbed]
     if not before:
         raise NoStory("the story differs from the undisturbed one before the caller came in")
-    lag = before[-1].lag - begin
-    cut = waveform.cut_after(recording, said_s)
-    ducked_s = waveform.first_ducked_s(
-        recording, story.samples, lag, said_s, len(recording.samples) if cut is None else cut.index
-    )
+    cut = waveform.cut_after(told, story.samples, matches, said_s)
+    end = len(told.samples) if cut is None else cut.index
+    ducked_s = waveform.first_ducked_s(told, story.samples, before[-1].lag, said_s, end)
+    goes_on = matches[-1].index >= end or cut is None
     answered, unanswered = _counted(replies)
-    is_stale = cut is not None and waveform.speech_continues(
-        recording.samples[cut.index + SAMPLE_RATE_HZ // 10 :], story.samples, cut.index + lag
-    )
     return Observation(
         scenario,
         answered,
@@ -226,6 +222,7 @@ def observe(
         ducked_s=None if ducked_s is None else ducked_s - said_s,
         cut_s=None if cut is None else cut.packet_s - said_s,
         dead_air_s=0.0 if cut is None else cut.silence_s,
-        is_stale=is_stale,
-        continuity=waveform.continuity(heard, story.samples, matches) if cut is None else None,
+        is_stale=cut is not None
+        and waveform.speech_continues(told.samples[end + waveform.HOP_SAMPLES :], story.samples, end + before[-1].lag),
+        continuity=waveform.continuity(told.samples, story.samples, matches) if goes_on else None,
     )

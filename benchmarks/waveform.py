@@ -5,6 +5,7 @@ sample is heard when the packet that carries it has arrived, plus its place in t
 buffer, so figures do not depend on a receiver's jitter buffer.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,7 +16,7 @@ SAMPLE_RATE_HZ = 48_000
 AUDIBLE_DBFS = -40.0  # a sample below this counts as silence
 PAUSE_DBFS = -60.0  # inside speech, ducked or not: below its quietest consonants, above Opus' rendering of zeros
 PAUSE_S = 0.04  # shorter silences are part of a word
-CUT_SILENCE_S = 0.5  # agent speech followed by at least this much silence was cut; pauses inside speech are shorter
+CUT_SILENCE_S = 0.1  # this much silence where the undisturbed speech goes on is no pause of its own
 DUCKED_DB = -10.0  # a packet this far below the undisturbed speech is ducked
 LATE_S = 0.060
 
@@ -44,6 +45,12 @@ class Recording:
         """The first sample of the first packet that arrived at or after `time_s`; the end if none did."""
         late = np.flatnonzero(self.arrivals_s >= time_s)
         return int(self.packet_starts[late[0]]) if late.size else len(self.samples)
+
+    def since(self, index: int) -> "Recording":
+        """The recording from the sample at `index` on."""
+        first = max(0, int(np.searchsorted(self.packet_starts, index, side="right")) - 1)
+        starts = np.maximum(self.packet_starts[first:] - index, 0)
+        return Recording(self.samples[index:], starts, self.arrivals_s[first:])
 
     def between(self, from_s: float, until_s: float) -> "Recording":
         """What arrived from `from_s` on and before `until_s`.
@@ -105,25 +112,6 @@ def silences(samples: NDArray[np.float32], at_least_s: float, below_dbfs: float 
     return [Silence(int(edges[i]) + 1, int(edges[i]) + 1 + int(lengths[i])) for i in wanted]
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """Where the agent fell silent."""
-
-    index: int  # one past the last audible sample
-    packet_s: float  # arrival of the packet that carries it
-    silence_s: float  # until the agent's next audible sample, or the end of the recording
-
-
-def cut_after(recording: Recording, after_s: float) -> Cut | None:
-    """The first time from `after_s` on that the agent falls silent for CUT_SILENCE_S; None if it never does."""
-    start = recording.index_at(after_s)
-    for silence in silences(recording.samples[start:], CUT_SILENCE_S):
-        index = start + silence.start
-        packet = max(0, int(np.searchsorted(recording.packet_starts, index - 1, side="right")) - 1)
-        return Cut(index, float(recording.arrivals_s[packet]), silence.duration_s)
-    return None
-
-
 def lateness_s(recording: Recording) -> NDArray[np.float64]:
     """How much later than the earliest packet's schedule each packet came, [P]; never negative."""
     schedule = recording.arrivals_s - recording.packet_starts / SAMPLE_RATE_HZ
@@ -175,6 +163,39 @@ def track(samples: NDArray[np.float32], reference: NDArray[np.float32], first_la
         else:
             misses += 1
     return matches
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Where the agent fell silent in mid-speech."""
+
+    index: int  # one past the last audible sample
+    packet_s: float  # arrival of the packet that carries it
+    silence_s: float  # until the agent's next audible sample, or the end of the recording
+
+
+def cut_after(
+    recording: Recording, reference: NDArray[np.float32], matches: Sequence[Match], after_s: float
+) -> Cut | None:
+    """The first silence from `after_s` on that the undisturbed speech does not have there; None if there is none.
+
+    Args:
+        recording: what was heard.
+        reference: the same speech, never interrupted.
+        matches: of `recording` in `reference`.
+        after_s: when the caller began to speak.
+    """
+    start = recording.index_at(after_s)
+    for silence in silences(recording.samples[start:], CUT_SILENCE_S):
+        index, end = start + silence.start, start + silence.end
+        lags = [match.lag for match in matches if match.index + WINDOW_SAMPLES // 2 <= index]
+        if not lags:
+            continue
+        missing = reference[max(0, index + lags[-1]) : max(0, end + lags[-1])]
+        if _without_pauses(missing, AUDIBLE_DBFS) >= CUT_SILENCE_S * SAMPLE_RATE_HZ / 2:
+            packet = max(0, int(np.searchsorted(recording.packet_starts, index - 1, side="right")) - 1)
+            return Cut(index, float(recording.arrivals_s[packet]), silence.duration_s)
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,9 +289,9 @@ def _rms_db(samples: NDArray[np.float32]) -> float:
     return 10 * float(np.log10(max(mean_square, 1e-12)))
 
 
-def _without_pauses(samples: NDArray[np.float32]) -> int:
+def _without_pauses(samples: NDArray[np.float32], below_dbfs: float = PAUSE_DBFS) -> int:
     """Number of samples outside pauses."""
-    return len(samples) - sum(s.end - s.start for s in silences(samples, PAUSE_S, PAUSE_DBFS))
+    return len(samples) - sum(s.end - s.start for s in silences(samples, PAUSE_S, below_dbfs))
 
 
 def _audible(samples: NDArray[np.float32], from_dbfs: float = AUDIBLE_DBFS) -> NDArray[np.int64]:

@@ -67,19 +67,37 @@ def test_silences_include_both_ends() -> None:
 
 
 def test_cut_is_the_arrival_of_the_last_audible_packet() -> None:
+    reference = speech(3.0)
     spoken = round(1.5 * SAMPLE_RATE_HZ) + 100  # the cut falls 100 samples into packet 75
-    samples = np.concatenate([speech(3.0)[:spoken], silence(2.0), speech(1.0, seed=3)])
+    samples = np.concatenate([reference[:spoken], silence(0.2), speech(1.0, seed=3)])
     samples[spoken - 1] = 0.5
-    cut = cut_after(record(samples, {75: 0.004}), BEGAN_S + 1.0)
+    recording = record(samples, {75: 0.004})
+    cut = cut_after(recording, reference, track(samples, reference, 0), BEGAN_S + 1.0)
     assert cut is not None
     assert cut.index == spoken
     assert cut.packet_s == pytest.approx(BEGAN_S + TRANSIT_S + 75 * 0.02 + 0.004)
-    assert cut.silence_s == pytest.approx(2.0, abs=0.005)
+    assert cut.silence_s == pytest.approx(0.2, abs=0.005)
 
 
-def test_pauses_of_speech_are_no_cut() -> None:
-    cut = cut_after(record(speech(5.0)), BEGAN_S)
-    assert cut is None
+def test_pauses_of_the_speech_itself_are_no_cut() -> None:
+    reference = np.concatenate([speech(2.0), silence(0.7), speech(2.0, seed=2)])
+    late = np.concatenate([reference[:40_000], silence(0.05), reference[40_000:]])  # a stumble shifts what follows
+    assert cut_after(record(late), reference, track(late, reference, 0), BEGAN_S) is None
+
+
+def test_a_recording_since_a_sample_keeps_its_times() -> None:
+    recording = record(speech(1.0))
+    later = recording.since(10_000)
+    assert len(later.samples) == len(recording.samples) - 10_000
+    assert later.time_of(20_000) == pytest.approx(recording.time_of(30_000))
+
+
+def test_a_recording_between_two_times_begins_with_a_whole_packet() -> None:
+    part = record(speech(1.0)).between(BEGAN_S + 0.1, BEGAN_S + 0.2)
+    assert (len(part.packet_starts), len(part.samples)) == (5, 5 * PACKET)
+    assert part.packet_starts[0] == 0
+    with pytest.raises(ValueError, match="no packet"):
+        record(speech(1.0)).between(BEGAN_S + 5, BEGAN_S + 6)
 
 
 def test_lateness_counts_from_the_earliest_schedule() -> None:
