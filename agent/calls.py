@@ -107,18 +107,21 @@ class CallRegistry:
     async def _hold(self, call: Call) -> None:
         started = time.monotonic()
         with call_context(call.id):
+            _log.info("begins; %d on", self.active)
             try:
                 async with call:
                     await self._run(call)
             except CallError as error:
-                _log.info("ended: %s", error)
+                _log.info("%s", error)
             except Exception:
                 # The caller of this one loses the call; the others must not notice.
                 self._metrics.calls_failed.inc()
                 _log.exception("the call is lost")
             finally:
+                duration_s = time.monotonic() - started
+                _log.info("ended after %.0f s", duration_s)
                 self._metrics.call_ended(
-                    time.monotonic() - started,
+                    duration_s,
                     late_packets=call.microphone.stats.late,
                     lost_packets=call.microphone.stats.lost,
                     stalls=call.playout.stalls,

@@ -35,6 +35,7 @@ _HEADERS = {
     ),
     "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
     "Referrer-Policy": "no-referrer",
+    "Server": "Parley",
     "X-Content-Type-Options": "nosniff",
 }
 _REVALIDATE = "no-cache"  # kept by the browser, but asked for by its ETag each time: a new version is seen at once
