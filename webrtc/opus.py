@@ -20,8 +20,8 @@ ENCODER_DELAY_MS = 2.5
 _FRAME_TICKS = (480, 960, 1920, 2880) * 3 + (480, 960) * 2 + (120, 240, 480, 960) * 4
 _MAX_PACKET_TICKS = 5760  # RFC 6716, section 3.4, rule R5: 120 ms
 
-# After this many packets of digital silence the encoder repeats itself, and so can we.
-_SETTLED_PACKETS = 12
+# Of digital silence: an encoder that has repeated itself this often has settled, and goes on like that.
+_SETTLED_PACKETS = 5
 
 
 def packet_duration_ticks(payload: bytes) -> int:
@@ -96,18 +96,20 @@ class OpusEncoder:
             "compression_level": "5",
         }
         self._codec = cast(PacketEncoder, codec)
-        self._silent_packets = 0
+        self._repeats = 0
         self._packet = b""
 
     def encode(self, samples: NDArray[np.float32]) -> bytes:
         """One packet from 480 samples in [-1, 1]."""
         assert samples.shape == (SPEECH_PACKET_SAMPLES,) and samples.dtype == np.float32
-        self._silent_packets = 0 if samples.any() else self._silent_packets + 1
+        is_silent = not samples.any()
         # Digital silence decays the filters of libopus into denormal numbers: 0.4 ms a packet, four times speech.
-        if self._silent_packets <= _SETTLED_PACKETS:
+        if not is_silent or self._repeats < _SETTLED_PACKETS:
             frame = av.AudioFrame(format="flt", layout="mono", samples=SPEECH_PACKET_SAMPLES)
             frame.planes[0].update(samples.tobytes())
             frame.sample_rate = SPEECH_RATE_HZ
-            [packet] = self._codec.encode(frame)
-            self._packet = bytes(packet)
+            [encoded] = self._codec.encode(frame)
+            packet = bytes(encoded)
+            self._repeats = self._repeats + 1 if is_silent and packet == self._packet else 0
+            self._packet = packet
         return self._packet
