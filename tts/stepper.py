@@ -131,7 +131,9 @@ class SpeechStepper(Steppable):
         anything = bool(cancelled or self._submitted)
         while self._submitted:
             job = self._submitted.popleft()
-            if not job.row.is_cancelled:
+            if job.row.is_cancelled:
+                self._answer(job, None)  # it has nothing to wait for
+            else:
                 self._admit(job)
         return anything
 
