@@ -1,7 +1,7 @@
 """The scripted calls: what the caller says, when, and what the recording of the far end shows for it.
 
-Every call begins alike: a question, its answer, "tell me a story". Then the story goes on undisturbed (the reference),
-or the caller interrupts it, coughs, or says "mhm".
+Every call comes to "tell me a story". Then the story goes on undisturbed (the reference), or the caller interrupts it,
+coughs, or says "mhm". Callers who mean to interrupt ask a question first, so that more kinds of turns are timed.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import material, waveform
-from benchmarks.caller import PACKET_MS, Caller
+from benchmarks.caller import PACKET_MS, Caller, encode
 from benchmarks.servers import Server
 from benchmarks.waveform import SAMPLE_RATE_HZ, Continuity, Recording
 
@@ -90,7 +90,8 @@ class NoStory(RuntimeError):
 async def tell(server: Server) -> Story:
     """The reference: the story, undisturbed."""
     async with Caller(server.url) as caller:
-        _, asked_s = await _open(caller, 0)
+        await asyncio.sleep(SETTLE_S)
+        asked_s = await _ask(caller, material.sentence(material.STORY))
         await asyncio.sleep(REFERENCE_S)
         recording = caller.recording()
     onset_s = waveform.onset_s(recording, asked_s)
@@ -108,33 +109,33 @@ async def hold_call(server: Server, scenario: Scenario, number: int, story: Stor
     if not moments:
         raise NoStory(f"{server.name}'s story has no stretch of {FLUENT_S} s without a pause")
     moment_s = moments[number * 3 % len(moments)]
+    said = _words(scenario, number)
+    said_packets = encode(said)
     async with Caller(server.url) as caller:
-        replies, asked_s = await _open(caller, number)
+        await asyncio.sleep(SETTLE_S)
+        replies = [await _ask_question(caller, number)] if scenario.is_interruption else []
+        asked_s = await _ask(caller, material.sentence(material.STORY))
         onset_s = await _heard(caller, asked_s, REPLY_TIMEOUT_S)
         if onset_s is None:
-            return Observation(scenario, *_counted(replies))
+            return Observation(scenario, *_counted([*replies, None]))
         if scenario is Scenario.AFTER_LOSS:
             caller.lose_packets(1)
         await asyncio.sleep(max(0.0, onset_s + moment_s - time.monotonic()))
-        said = _words(scenario, number)
-        said_s = await caller.say(said) - PACKET_S + _first_s(said)
+        said_s = await caller.say_packets(said_packets) - PACKET_S + _first_s(said)
         await asyncio.sleep(AFTER_CUT_S if scenario.is_interruption else OBSERVED_S)
         recording = caller.recording()
     replies.append(onset_s - asked_s)
     return observe(scenario, replies, recording, story, asked_s, said_s)
 
 
-async def _open(caller: Caller, number: int) -> tuple[list[float | None], float]:
-    """Ask a question, hear the answer out, ask for the story.
-
-    Returns the latency of the answer, None if there was none, and when the caller's last word ended.
-    """
-    await asyncio.sleep(SETTLE_S)
+async def _ask_question(caller: Caller, number: int) -> float | None:
+    """Ask and hear the answer out; its latency, None if there was none."""
     ended_s = await _ask(caller, material.question(number))
     onset_s = await _heard(caller, ended_s, REPLY_TIMEOUT_S)
-    if onset_s is not None:
-        await _quiet(caller, onset_s)
-    return [None if onset_s is None else onset_s - ended_s], await _ask(caller, material.sentence(material.STORY))
+    if onset_s is None:
+        return None
+    await _quiet(caller, onset_s)
+    return onset_s - ended_s
 
 
 async def _ask(caller: Caller, words: NDArray[np.float32]) -> float:
@@ -213,7 +214,7 @@ def observe(
     cut = waveform.cut_after(told, story.samples, matches, said_s)
     end = len(told.samples) if cut is None else cut.index
     ducked_s = waveform.first_ducked_s(told, story.samples, before[-1].lag, said_s, end)
-    goes_on = matches[-1].index >= end or cut is None
+    is_whole = cut is None or waveform.goes_on(told.samples, matches, end)
     answered, unanswered = _counted(replies)
     return Observation(
         scenario,
@@ -224,5 +225,5 @@ def observe(
         dead_air_s=0.0 if cut is None else cut.silence_s,
         is_stale=cut is not None
         and waveform.speech_continues(told.samples[end + waveform.HOP_SAMPLES :], story.samples, end + before[-1].lag),
-        continuity=waveform.continuity(told.samples, story.samples, matches) if goes_on else None,
+        continuity=waveform.continuity(told.samples, story.samples, matches) if is_whole else None,
     )

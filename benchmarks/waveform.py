@@ -209,7 +209,7 @@ class Continuity:
     paused_ms: float  # silence put in; nothing lost or repeated
 
 
-def continuity(samples: NDArray[np.float32], reference: NDArray[np.float32], matches: list[Match]) -> Continuity:
+def continuity(samples: NDArray[np.float32], reference: NDArray[np.float32], matches: Sequence[Match]) -> Continuity:
     """Account for every change of lag along `matches`.
 
     The lag grows by what was skipped in the reference and shrinks by what was put into the recording. Silence on the
@@ -232,20 +232,22 @@ def continuity(samples: NDArray[np.float32], reference: NDArray[np.float32], mat
         else:
             repeated += audible
         paused += max(0, -change - audible)
-    covered = np.zeros(len(samples), dtype=bool)
-    for match in matches:
-        covered[match.index : match.index + WINDOW_SAMPLES] = True
-    unmatched = ~covered
-    for pause in silences(samples, PAUSE_S):
-        unmatched[pause.start : pause.end] = False
+    covered, audible = _coverage(samples, matches)
     per_ms = SAMPLE_RATE_HZ / 1000
     return Continuity(
         matched_s=float(covered.sum()) / SAMPLE_RATE_HZ,
-        unmatched_s=float(unmatched.sum()) / SAMPLE_RATE_HZ,
+        unmatched_s=float((audible & ~covered).sum()) / SAMPLE_RATE_HZ,
         lost_ms=lost / per_ms,
         repeated_ms=repeated / per_ms,
         paused_ms=paused / per_ms,
     )
+
+
+def goes_on(samples: NDArray[np.float32], matches: Sequence[Match], from_index: int) -> bool:
+    """Whether most of what is audible from `from_index` on is the speech that was matched."""
+    covered, audible = _coverage(samples, matches)
+    rest = audible[from_index:]
+    return bool(rest.any()) and float(np.mean(covered[from_index:][rest])) > 0.5
 
 
 def first_ducked_s(
@@ -282,6 +284,17 @@ def speech_continues(samples: NDArray[np.float32], reference: NDArray[np.float32
         if find(window, samples)[1] >= 0.95:  # short windows of a voice resemble one another
             return True
     return False
+
+
+def _coverage(samples: NDArray[np.float32], matches: Sequence[Match]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which samples were matched, and which belong to no pause; [S] each."""
+    covered = np.zeros(len(samples), dtype=bool)
+    for match in matches:
+        covered[match.index : match.index + WINDOW_SAMPLES] = True
+    audible = np.ones(len(samples), dtype=bool)
+    for pause in silences(samples, PAUSE_S):
+        audible[pause.start : pause.end] = False
+    return covered, audible
 
 
 def _rms_db(samples: NDArray[np.float32]) -> float:
