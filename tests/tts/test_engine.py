@@ -7,6 +7,7 @@ import random
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,16 @@ async def test_the_checkpoint_is_loaded_from_its_folder(engine: VoxtralSynthesiz
         np.testing.assert_allclose(
             joined(await chunks_of(speak(loaded))), joined(await chunks_of(speak(engine))), atol=2e-5
         )
+
+
+@pytest.mark.skipif(find_spec("torchao") is None, reason="torchao is not installed")
+@pytest.mark.filterwarnings("ignore")  # torchao warns of what it lacks when it is imported
+async def test_eight_bit_weights_speak_nearly_the_same(engine: VoxtralSynthesizer, loop: StepLoop) -> None:
+    plain = joined(await chunks_of(speak(engine)))
+    async with VoxtralSynthesizer(config(quantization="int8"), loop) as small:
+        near = joined(await chunks_of(speak(small)))
+    assert near.shape == plain.shape
+    assert 0 < np.abs(near[:FRAME_SAMPLES] - plain[:FRAME_SAMPLES]).mean() < 0.1 * np.abs(plain).mean()
 
 
 async def test_the_first_chunk_leaves_after_one_frame(engine: VoxtralSynthesizer) -> None:
