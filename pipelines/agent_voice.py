@@ -1,4 +1,4 @@
-"""What turn-taking may do to the agent: ask whether it has the floor, duck it, let it go on, silence it."""
+"""What turn-taking may do to the agent: ask whether it has the floor, duck or hush it, let it go on, silence it."""
 
 from dataclasses import dataclass
 
@@ -29,7 +29,11 @@ class AgentVoice:
         self.playout.duck(self.config.duck_db, self.config.ramp_ms)
         self.speech.hold()
 
-    def unduck(self) -> None:
+    def hush(self) -> None:
+        """Fall silent; what playout has stays where it is."""
+        self.playout.hush(self.config.ramp_ms)
+
+    def resume(self) -> None:
         """Go on as if nothing had been: not one sample is lost or repeated."""
         self.playout.restore(self.config.ramp_ms)
         self.speech.resume()

@@ -1,7 +1,9 @@
 """Is the caller's voice over the agent's a barge-in? A pure function from evidence to decision.
 
-Two decisions, not one: *suspect* is early, cheap and reversible (playout ducks, synthesis holds); *cut* or *resume*
-follows within about 300 ms of the first sound, on more evidence.
+Decisions come in steps, each reversible until the last. *Suspect* is early and cheap: playout ducks, synthesis holds.
+*Hush* falls silent within about 300 ms of the first sound, before any word can be known; nothing is thrown away yet.
+*Cut* gives the floor to the caller, once words ask for it or the voice goes on. *Resume* takes it all back: after a
+cough or an "mhm" the agent goes on where it was, to the sample.
 """
 
 from dataclasses import dataclass, replace
@@ -13,7 +15,7 @@ BACKCHANNELS = frozenset(
     "mhm mm mmm hm hmm mhmm uh huh uhhuh ah aha oh okay ok yeah yes yep right sure good nice wow really exactly "
     "oui ouais d'accord voilà ja genau stimmt sí vale claro già certo sim goed precies haan accha نعم हाँ अच्छा".split()
 )
-HUM_SHARE = 0.5  # of the speech, hummed: a closed mouth does not take the floor
+HUM_SHARE = 0.6  # of the voiced sound, hummed: a closed mouth does not take the floor
 
 
 class Decision(Enum):
@@ -21,30 +23,36 @@ class Decision(Enum):
 
     WAIT = "wait"
     SUSPECT = "suspect"
+    HUSH = "hush"
     CUT = "cut"
     RESUME = "resume"
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known of one stretch of the caller's voice over the agent's, from its first speech window on."""
+    """What is known of one stretch of the caller's voice over the agent's, from its first sound on."""
 
+    sound_ms: int = 0  # speech, and sibilants that voice detection does not know
     speech_ms: int = 0
     voiced_ms: int = 0
     hum_ms: int = 0
-    silence_ms: int = 0  # since the last speech window
+    silence_ms: int = 0  # since the last sound
     words: str = ""  # recognised so far
     is_transcribed: bool = False  # the words are final
-    is_suspected: bool = False
+    stage: Decision = Decision.WAIT  # what has been decided so far: WAIT, SUSPECT or HUSH
 
-    def with_window(self, *, speech_ms: int, voiced_ms: int, hum_ms: int, silence_ms: int) -> "Evidence":
-        """The evidence after one more window: how much of it was what, and the silence up to its end."""
+    def with_window(
+        self, window_ms: int, *, is_speech: bool, is_sibilant: bool, is_voiced: bool, is_hum: bool
+    ) -> "Evidence":
+        """The evidence after one more window."""
+        is_sound = is_speech or is_sibilant
         return replace(
             self,
-            speech_ms=self.speech_ms + speech_ms,
-            voiced_ms=self.voiced_ms + voiced_ms,
-            hum_ms=self.hum_ms + hum_ms,
-            silence_ms=silence_ms,
+            sound_ms=self.sound_ms + window_ms * is_sound,
+            speech_ms=self.speech_ms + window_ms * is_speech,
+            voiced_ms=self.voiced_ms + window_ms * is_voiced,
+            hum_ms=self.hum_ms + window_ms * is_hum,
+            silence_ms=0 if is_sound else self.silence_ms + window_ms,
         )
 
 
@@ -56,6 +64,9 @@ class Verdict:
     reason: str = ""
 
 
+WAIT = Verdict(Decision.WAIT)
+
+
 def asks_for_floor(words: str) -> bool:
     """Whether the recognised words are more than back-channels."""
     return any(word.strip(".,!?…") not in BACKCHANNELS for word in words.lower().replace("-", " ").split())
@@ -63,23 +74,23 @@ def asks_for_floor(words: str) -> bool:
 
 def decide(evidence: Evidence, config: BargeInConfig) -> Verdict:
     """Judge the evidence; deterministic and without memory."""
-    if not evidence.is_suspected:
-        if evidence.speech_ms >= config.suspect_ms:
-            return Verdict(Decision.SUSPECT, "speech")
-        if evidence.silence_ms >= config.silence_ms:
-            return Verdict(Decision.RESUME, "too short")
-        return Verdict(Decision.WAIT)
+    if evidence.stage is Decision.WAIT:
+        if evidence.sound_ms >= config.suspect_ms:
+            return Verdict(Decision.SUSPECT, "voice")
+        return Verdict(Decision.RESUME, "too short") if evidence.silence_ms >= config.silence_ms else WAIT
     has_words = bool(evidence.words.strip())
     if has_words and asks_for_floor(evidence.words):
         if evidence.speech_ms >= config.word_ms or evidence.is_transcribed:
             return Verdict(Decision.CUT, "words")
-    elif has_words or evidence.hum_ms >= HUM_SHARE * evidence.speech_ms:
-        if evidence.speech_ms >= config.backchannel_ms:
-            return Verdict(Decision.CUT, "long back-channel")
-    elif evidence.speech_ms >= config.sustained_ms and evidence.voiced_ms >= config.voiced_ms:
-        return Verdict(Decision.CUT, "sustained speech")
+    elif evidence.speech_ms >= config.backchannel_ms:
+        return Verdict(Decision.CUT, "long back-channel")
+    elif not has_words and evidence.hum_ms < HUM_SHARE * evidence.voiced_ms and evidence.voiced_ms >= config.voiced_ms:
+        if evidence.sound_ms >= config.sustained_ms:
+            return Verdict(Decision.CUT, "sustained speech")
+        if evidence.sound_ms >= config.hush_ms and evidence.stage is not Decision.HUSH:
+            return Verdict(Decision.HUSH, "speech")
     if evidence.silence_ms >= config.silence_ms and evidence.is_transcribed:
         return Verdict(Decision.RESUME, "back-channel" if has_words else "no words")
     if evidence.silence_ms >= config.transcript_wait_ms:
         return Verdict(Decision.RESUME, "silence")
-    return Verdict(Decision.WAIT)
+    return WAIT

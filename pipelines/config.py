@@ -35,23 +35,24 @@ class TurnConfig(BaseModel):
 
 
 class BargeInConfig(BaseModel):
-    """When the caller's voice over the agent's ducks it, and when it cuts it."""
+    """When the caller's voice over the agent's ducks it, hushes it, cuts it, or is let pass."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    suspect_ms: PositiveInt = Field(default=64, description="Speech that ducks playout and holds the utterance.")
-    word_ms: PositiveInt = Field(
-        default=160, description="Speech that cuts once a word beyond a back-channel is recognised."
-    )
-    sustained_ms: PositiveInt = Field(
-        default=224, description="Speech that cuts without words, unless hummed or unvoiced."
+    suspect_ms: PositiveInt = Field(default=64, description="Sound that ducks playout and holds the utterance.")
+    hush_ms: PositiveInt = Field(
+        default=192, description="Sound that silences playout, unless hummed or without pitch."
     )
     voiced_ms: PositiveInt = Field(
-        default=64, description="Of that speech, at least this much has pitch; a cough has none."
+        default=64, description="Of that sound, at least this much has pitch; a breath has none."
+    )
+    sustained_ms: PositiveInt = Field(default=448, description="Sound that cuts without words, unless hummed.")
+    word_ms: PositiveInt = Field(
+        default=128, description="Speech that cuts once a word beyond a back-channel is recognised."
     )
     backchannel_ms: PositiveInt = Field(default=800, description="Humming or back-channel words longer than this cut.")
     silence_ms: PositiveInt = Field(default=160, description="Silence that resumes, if no word asks for the floor.")
-    transcript_wait_ms: PositiveInt = Field(default=320, description="Silence that resumes without waiting for words.")
+    transcript_wait_ms: PositiveInt = Field(default=352, description="Silence that resumes without waiting for words.")
     duck_db: float = Field(default=-15.0, le=0, description="Gain of playout while the agent wonders.")
     ramp_ms: float = Field(default=10.0, gt=0, description="Length of gain ramps and of the fade at a cut.")
 

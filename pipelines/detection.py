@@ -12,7 +12,7 @@ from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipelines.config import VoiceConfig
 from pipelines.frames import CallerAudioFrame, VoiceFrame
 from pipelines.silero import SAMPLE_RATE_HZ, WINDOW_SAMPLES, SileroStream
-from pipelines.voicing import Voicing, voicing
+from pipelines.voicing import SibilantDetector, Voicing, voicing
 
 WINDOW_MS = 1000 * WINDOW_SAMPLES // SAMPLE_RATE_HZ
 MEMORY_SAMPLES = 8 * SAMPLE_RATE_HZ  # what Smart Turn listens to
@@ -81,6 +81,7 @@ class Detection(FrameProcessor):
         self._on_voice = on_voice
         self._model = SileroStream()
         self._activity = VoiceActivity(config)
+        self._sibilants = SibilantDetector()
         self._pending = np.zeros(0, dtype=np.int16)
         self.recent = RecentAudio()
 
@@ -104,6 +105,7 @@ class Detection(FrameProcessor):
         probability = self._model.probability(window)
         is_speech = probability >= self._config.speech_probability
         sound = voicing(window) if is_speech else UNVOICED
+        is_sibilant = self._sibilants.is_sibilant(window)
         edge = self._activity.update(probability)
         if edge is not None:
             self._on_voice(edge is Edge.ONSET)
@@ -111,7 +113,7 @@ class Detection(FrameProcessor):
             await self.push_frame(
                 VADUserStartedSpeakingFrame(start_secs=self._config.onset_ms / 1000, timestamp=time.time())
             )
-        await self.push_frame(VoiceFrame(end_samples, is_speech, sound.is_voiced, sound.is_hum))
+        await self.push_frame(VoiceFrame(end_samples, is_speech, sound.is_voiced, sound.is_hum, is_sibilant))
         if edge is Edge.PAUSE:
             await self.push_frame(
                 VADUserStoppedSpeakingFrame(stop_secs=self._config.pause_ms / 1000, timestamp=time.time())

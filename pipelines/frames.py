@@ -22,6 +22,7 @@ class VoiceFrame(SystemFrame):
     is_speech: bool = False
     is_voiced: bool = False
     is_hum: bool = False
+    is_sibilant: bool = False
 
 
 @dataclass

@@ -24,7 +24,7 @@ from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 
 from asr.interface import Transcript
 from pipelines.agent_voice import AgentVoice
-from pipelines.barge_in import Decision, Evidence, decide
+from pipelines.barge_in import Decision, Evidence, Verdict, decide
 from pipelines.config import CallConfig
 from pipelines.conversation import Conversation
 from pipelines.detection import WINDOW_MS, RecentAudio
@@ -192,15 +192,16 @@ class TurnTaking(FrameProcessor):
     async def _weigh(self, frame: VoiceFrame) -> None:
         """Add a window to the evidence of a barge-in."""
         if self._overlap is None:
-            if not frame.is_speech:
+            if not (frame.is_speech or frame.is_sibilant):
                 return
             self._overlap = Evidence()
             self._overlap_start = frame.end_samples - WINDOW_MS * SAMPLES_PER_MS
         self._overlap = self._overlap.with_window(
-            speech_ms=WINDOW_MS * frame.is_speech,
-            voiced_ms=WINDOW_MS * frame.is_voiced,
-            hum_ms=WINDOW_MS * frame.is_hum,
-            silence_ms=self._silence_ms,
+            WINDOW_MS,
+            is_speech=frame.is_speech,
+            is_sibilant=frame.is_sibilant,
+            is_voiced=frame.is_voiced,
+            is_hum=frame.is_hum,
         )
         self._agent.speech.top_up()
         await self._judge_overlap()
@@ -210,24 +211,35 @@ class TurnTaking(FrameProcessor):
         if not evidence:
             return
         verdict = decide(evidence, self._config.barge_in)
-        if verdict.decision is Decision.WAIT:
+        decision = verdict.decision
+        if decision is Decision.WAIT:
             return
-        if verdict.decision is not Decision.RESUME or evidence.is_suspected:
-            latency_ms = (self._now - self._overlap_start) / SAMPLES_PER_MS
-            self._timeline.decision(verdict.decision.value, verdict.reason, latency_ms)
-            logger.info("barge-in: %s (%s) after %d ms", verdict.decision.value, verdict.reason, latency_ms)
-        if verdict.decision is Decision.SUSPECT:
-            self._agent.duck()
-            self._timeline.state("ducked")
-            self._overlap = replace(evidence, is_suspected=True)
-        elif verdict.decision is Decision.RESUME:
-            self._overlap = None
-            self._ignored = self._unanswered
-            if evidence.is_suspected:
-                self._agent.unduck()
-                self._timeline.state("speaking")
-        else:
+        if evidence.stage is not Decision.WAIT or decision is not Decision.RESUME:
+            self._report(verdict)
+        if decision is Decision.CUT:
             await self._cut(evidence)
+        elif decision is Decision.RESUME:
+            self._let_pass(evidence)
+        else:
+            self._overlap = replace(evidence, stage=decision)
+            self._timeline.state("ducked")
+            if decision is Decision.SUSPECT:
+                self._agent.duck()
+            else:
+                self._agent.hush()
+
+    def _report(self, verdict: Verdict) -> None:
+        latency_ms = (self._now - self._overlap_start) / SAMPLES_PER_MS
+        self._timeline.decision(verdict.decision.value, verdict.reason, latency_ms)
+        logger.info("barge-in: %s (%s) after %d ms", verdict.decision.value, verdict.reason, latency_ms)
+
+    def _let_pass(self, evidence: Evidence) -> None:
+        """It was no barge-in."""
+        self._overlap = None
+        self._ignored = self._unanswered
+        if evidence.stage is not Decision.WAIT:
+            self._agent.resume()
+            self._timeline.state("speaking")
 
     async def _cut(self, evidence: Evidence) -> None:
         """The caller takes the floor."""
@@ -245,8 +257,8 @@ class TurnTaking(FrameProcessor):
         evidence, self._overlap = self._overlap, None
         if not evidence:
             return
-        if evidence.is_suspected:
-            self._agent.unduck()
+        if evidence.stage is not Decision.WAIT:
+            self._agent.resume()
         if not self._is_paused or evidence.words:
             turn = CallerTurn()
             turn.hear(evidence.words, is_final=evidence.is_transcribed)

@@ -1,6 +1,7 @@
-"""Two acoustic facts about a window of speech: is there pitch, and is the mouth closed.
+"""Acoustic facts about a window of sound: is there pitch, is the mouth closed, does it hiss.
 
-A cough or a breath has no pitch; "mhm" has, but nothing above the murmur of a closed mouth. Neither needs words.
+A breath has no pitch; "mhm" has, but little above the murmur of a closed mouth. A word may begin with 120 ms of
+sibilant, which voice detection does not know for speech. None of this needs words.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,12 @@ FFT_SAMPLES = 1024  # twice the window: the inverse of the power spectrum is the
 PITCH_HZ = (70.0, 400.0)
 VOICED_CORRELATION = 0.45  # of the strongest pitch lag against lag zero, lag-compensated
 MURMUR_HZ = 600.0  # a nasal murmur's energy lies below this; every vowel but a closed one has a formant above
-HUM_HIGH_SHARE = 0.06  # of the energy, above MURMUR_HZ, at most
+HUM_HIGH_SHARE = 0.2  # of the energy, above MURMUR_HZ, at most
+SIBILANT_HZ = 3000.0
+SIBILANT_SHARE = 0.6  # of the energy, above SIBILANT_HZ, at least
+SIBILANT_DB = 15.0  # above the noise floor
+SIBILANT_DBFS = -50.0  # and not quieter than this, however quiet the room
+FLOOR_RISE_DB = 0.1  # per window: 3 dB a second
 
 _HANN = np.hanning(WINDOW_SAMPLES).astype(np.float32)
 _LAGS = slice(int(SAMPLE_RATE_HZ / PITCH_HZ[1]), int(SAMPLE_RATE_HZ / PITCH_HZ[0]) + 1)
@@ -23,6 +29,7 @@ _WINDOW_CORRELATION = np.fft.irfft(np.abs(np.fft.rfft(_HANN, FFT_SAMPLES)) ** 2)
 _FREQUENCIES = np.fft.rfftfreq(FFT_SAMPLES, 1 / SAMPLE_RATE_HZ)
 _AUDIBLE = _FREQUENCIES >= PITCH_HZ[0]
 _HIGH = _FREQUENCIES >= MURMUR_HZ
+_HISS = _FREQUENCIES >= SIBILANT_HZ
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +55,19 @@ def voicing(window: NDArray[np.float32]) -> Voicing:
     normalised = correlation[_LAGS] / correlation[0] * (_WINDOW_CORRELATION[0] / _WINDOW_CORRELATION[_LAGS])
     is_voiced = float(normalised.max()) >= VOICED_CORRELATION
     return Voicing(is_voiced=is_voiced, is_hum=is_voiced and float(power[_HIGH].sum()) <= HUM_HIGH_SHARE * total)
+
+
+class SibilantDetector:
+    """Hears a hiss that stands out of the room's noise, whose floor it follows."""
+
+    def __init__(self) -> None:
+        self._floor_dbfs = 0.0
+
+    def is_sibilant(self, window: NDArray[np.float32]) -> bool:
+        """Judge the next 512 samples at 16 kHz, [512] in [-1, 1]."""
+        level_dbfs = 10 * np.log10(float(np.mean(window * window)) + 1e-12)
+        self._floor_dbfs = min(level_dbfs, self._floor_dbfs + FLOOR_RISE_DB)
+        if level_dbfs < max(SIBILANT_DBFS, self._floor_dbfs + SIBILANT_DB):
+            return False
+        power = np.abs(np.fft.rfft(window * _HANN, FFT_SAMPLES)) ** 2
+        return float(power[_HISS].sum()) >= SIBILANT_SHARE * float(power.sum())

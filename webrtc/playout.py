@@ -93,6 +93,10 @@ class Playout(MediaStreamTrack):
         """Go on more quietly."""
         self._queue.set_gain(10 ** (gain_db / 20), ramp_ms=ramp_ms)
 
+    def hush(self, ramp_ms: float = 10.0) -> None:
+        """Fade to silence and wait: `restore` goes on with the next sample, `flush` drops what waits."""
+        self._queue.hush(ramp_ms=ramp_ms)
+
     def restore(self, ramp_ms: float = 10.0) -> None:
         """Back to full loudness."""
         self._queue.set_gain(1.0, ramp_ms=ramp_ms)

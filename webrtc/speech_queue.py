@@ -21,6 +21,7 @@ class SpeechQueue:
         self._chunks: deque[NDArray[np.float32]] = deque()
         self._waiting_samples = 0
         self._is_in_utterance = False
+        self._is_hushed = False
         self._gain = 1.0
         self._target_gain = 1.0
         self._gain_step = 0.0  # per sample, positive
@@ -60,8 +61,14 @@ class SpeechQueue:
         """The utterance is complete: running dry from here on is no underrun."""
         self._is_in_utterance = False
 
+    def hush(self, *, ramp_ms: float) -> None:
+        """Fade to silence and stay there; what waits stays where it is until the gain is set again."""
+        self.set_gain(0.0, ramp_ms=ramp_ms)
+        self._is_hushed = True
+
     def set_gain(self, gain: float, *, ramp_ms: float) -> None:
         """Move to `gain` (1.0 is unchanged) linearly within `ramp_ms`."""
+        self._is_hushed = False
         ramp_samples = max(1, round(ramp_ms * self._sample_rate_hz / 1000))
         self._target_gain = gain
         self._gain_step = abs(gain - self._gain) / ramp_samples
@@ -72,28 +79,36 @@ class SpeechQueue:
         Returns:
             The position at which speech ends.
         """
-        fade_samples = min(self._waiting_samples, round(fade_ms * self._sample_rate_hz / 1000))
+        fade_samples = self._audible_samples(round(fade_ms * self._sample_rate_hz / 1000))
+        fade_samples = min(self._waiting_samples, fade_samples)
         tail = self._take(fade_samples) * self._next_gains(fade_samples) * np.linspace(1, 0, fade_samples)
         self._chunks.clear()
         self._waiting_samples = fade_samples
         if fade_samples:
             self._chunks.append(tail.astype(np.float32))
         self._gain = self._target_gain = 1.0
-        self._is_in_utterance = False
+        self._is_in_utterance = self._is_hushed = False
         return self.written_samples
 
     def pop(self, count: int) -> NDArray[np.float32]:
         """The next `count` samples, [count]: speech with its gain, then silence if there is not enough."""
-        if self._is_in_utterance and self._waiting_samples < count:
+        wanted = self._audible_samples(count)
+        if self._is_in_utterance and self._waiting_samples < wanted:
             self.underruns += 1
             self._is_in_utterance = False  # one hole is one underrun, however long
-        speech = self._take(min(count, self._waiting_samples))
+        speech = self._take(min(wanted, self._waiting_samples))
         self.position_samples += speech.size
         samples = np.zeros(count, np.float32)
         samples[: speech.size] = speech
         if self._gain != self._target_gain or self._gain != 1.0:
             samples *= self._next_gains(count)
         return samples
+
+    def _audible_samples(self, count: int) -> int:
+        """How many of the next `count` samples are heard: all, or while hushed the rest of the fade."""
+        if not self._is_hushed:
+            return count
+        return min(count, round(self._gain / self._gain_step)) if self._gain_step else 0
 
     def _take(self, count: int) -> NDArray[np.float32]:
         parts: list[NDArray[np.float32]] = []

@@ -60,6 +60,9 @@ class ManualPlayout:
     def duck(self, gain_db: float, ramp_ms: float) -> None:
         self._queue.set_gain(10 ** (gain_db / 20), ramp_ms=ramp_ms)
 
+    def hush(self, ramp_ms: float) -> None:
+        self._queue.hush(ramp_ms=ramp_ms)
+
     def restore(self, ramp_ms: float) -> None:
         self._queue.set_gain(1.0, ramp_ms=ramp_ms)
 

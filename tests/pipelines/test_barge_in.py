@@ -1,6 +1,6 @@
 """The barge-in policy, in virtual time: each case is a stretch of voice over the agent's, window by window."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 import pytest
 
@@ -14,6 +14,7 @@ CONFIG = BargeInConfig()
 @dataclass(frozen=True)
 class Window:
     is_speech: bool = True
+    is_sibilant: bool = False
     is_voiced: bool = True
     is_hum: bool = False
 
@@ -21,7 +22,9 @@ class Window:
 VOICE = Window()
 HUM = Window(is_hum=True)
 NOISE = Window(is_voiced=False)
+SIBILANT = Window(is_speech=False, is_sibilant=True, is_voiced=False)
 SILENCE = Window(is_speech=False, is_voiced=False)
+REVERSIBLE = (Decision.SUSPECT, Decision.HUSH)
 
 
 def play(
@@ -31,33 +34,32 @@ def play(
     evidence = Evidence()
     decisions: list[tuple[int, Decision]] = []
     for number, window in enumerate(windows, start=1):
-        evidence = Evidence(
-            speech_ms=evidence.speech_ms + WINDOW_MS * window.is_speech,
-            voiced_ms=evidence.voiced_ms + WINDOW_MS * window.is_voiced,
-            hum_ms=evidence.hum_ms + WINDOW_MS * window.is_hum,
-            silence_ms=0 if window.is_speech else evidence.silence_ms + WINDOW_MS,
+        evidence = replace(
+            evidence.with_window(WINDOW_MS, **asdict(window)),
             words=(words or {}).get(number, evidence.words),
             is_transcribed=number == final_at or evidence.is_transcribed,
-            is_suspected=evidence.is_suspected,
         )
         decision = decide(evidence, CONFIG).decision
-        if decision is not Decision.WAIT:
-            decisions.append((number * WINDOW_MS, decision))
-        if decision is Decision.SUSPECT:
-            evidence = Evidence(
-                **{field: getattr(evidence, field) for field in Evidence.__slots__} | {"is_suspected": True}
-            )
-        if decision in (Decision.CUT, Decision.RESUME):
+        if decision is Decision.WAIT:
+            continue
+        decisions.append((number * WINDOW_MS, decision))
+        if decision not in REVERSIBLE:
             break
+        evidence = replace(evidence, stage=decision)
     return decisions
 
 
-def test_sustained_speech_ducks_at_once_and_cuts_within_the_budget() -> None:
-    assert play([VOICE] * 20) == [(64, Decision.SUSPECT), (224, Decision.CUT)]
+def test_sustained_speech_ducks_hushes_and_cuts_within_the_budget() -> None:
+    assert play([VOICE] * 20) == [(64, Decision.SUSPECT), (192, Decision.HUSH), (448, Decision.CUT)]
 
 
 def test_a_word_that_asks_for_the_floor_cuts_earlier() -> None:
-    assert play([VOICE] * 20, words={4: "stop"}) == [(64, Decision.SUSPECT), (160, Decision.CUT)]
+    assert play([VOICE] * 20, words={4: "stop"}) == [(64, Decision.SUSPECT), (128, Decision.CUT)]
+
+
+def test_a_sibilant_at_the_start_of_a_word_counts() -> None:
+    """ "Stop" begins with 120 ms that voice detection does not hear."""
+    assert play([SIBILANT] * 4 + [VOICE] * 8)[:2] == [(64, Decision.SUSPECT), (192, Decision.HUSH)]
 
 
 def test_one_window_of_noise_does_nothing() -> None:
@@ -67,17 +69,24 @@ def test_one_window_of_noise_does_nothing() -> None:
 @pytest.mark.parametrize(
     ("sound", "words"),
     [
-        ([NOISE] * 12 + [SILENCE] * 20, {}),  # a cough: no pitch
-        ([HUM] * 12 + [SILENCE] * 20, {}),  # "mhm" with a closed mouth
-        ([VOICE] * 5 + [SILENCE] * 20, {}),  # a grunt
+        ([NOISE] * 12 + [SILENCE] * 20, {}),
+        ([SIBILANT] * 20 + [SILENCE] * 20, {}),
+        ([HUM] * 12 + [SILENCE] * 20, {}),
+        ([HUM] * 5 + [NOISE] * 3 + [HUM] * 6 + [SILENCE] * 20, {}),
+        ([VOICE] * 5 + [SILENCE] * 20, {}),
         ([VOICE] * 12 + [SILENCE] * 20, {4: "yeah"}),
-        ([VOICE] * 8 + [NOISE] * 3 + [VOICE] * 6 + [SILENCE] * 20, {5: "uh huh"}),
+        ([VOICE] * 4 + [NOISE] * 3 + [VOICE] * 6 + [SILENCE] * 20, {5: "uh huh"}),
     ],
-    ids=["cough", "mhm", "grunt", "yeah", "uh huh"],
+    ids=["cough without pitch", "hiss", "mhm", "mhm with breath", "grunt", "yeah", "uh huh"],
 )
-def test_what_is_no_interruption_resumes(sound: list[Window], words: dict[int, str]) -> None:
+def test_what_is_no_interruption_only_ducks(sound: list[Window], words: dict[int, str]) -> None:
     decisions = [decision for _, decision in play(sound, words)]
     assert decisions == [Decision.SUSPECT, Decision.RESUME]
+
+
+def test_a_voiced_cough_hushes_for_a_moment_and_loses_nothing() -> None:
+    decisions = play([NOISE] * 2 + [VOICE] * 7 + [SILENCE] * 20)
+    assert [decision for _, decision in decisions] == [Decision.SUSPECT, Decision.HUSH, Decision.RESUME]
 
 
 def test_resumes_as_soon_as_the_final_transcript_holds_no_word() -> None:
@@ -93,6 +102,7 @@ def test_a_short_word_that_is_recognised_late_still_cuts() -> None:
 
 def test_a_back_channel_that_goes_on_is_an_interruption() -> None:
     assert play([VOICE] * 40, words={4: "yeah"})[-1] == (CONFIG.backchannel_ms, Decision.CUT)
+    assert play([HUM] * 40)[-1] == (CONFIG.backchannel_ms, Decision.CUT)
     assert play([VOICE] * 40, words={4: "yeah", 12: "yeah but"})[-1] == (12 * WINDOW_MS, Decision.CUT)
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pytest
 
 from llm.interface import LanguageModelError, Message, TextDelta, ToolCall
 from pipelines.reply import APOLOGY
@@ -53,17 +54,34 @@ async def test_interruption_silences_within_a_packet_and_cuts_the_context_to_wha
     await start_story(chain, heard_words=3)
     await chain.voice(2)
     assert np.allclose((await chain.play(2))[480:], DUCKED, atol=1e-3)
-    await chain.voice(5)
-    assert chain.counts.decisions == ["suspect", "cut"]
-    after = await chain.play(50)
-    assert np.all(after[240:] == 0)  # the fade takes 10 ms
+    await chain.voice(4)
+    assert chain.counts.decisions == ["suspect", "hush"]
+    assert np.all((await chain.play(10))[240:] == 0)  # the fade takes 10 ms
+    await chain.voice(8)
+    assert chain.counts.decisions == ["suspect", "hush", "cut"]
+    assert np.all(await chain.play(50) == 0)
     assert texts(chain) == [("user", "tell me a story"), ("assistant", "Once upon a—")]
     assert chain.call.events("interrupted")[0]["heard"] == "Once upon a"
 
 
+async def test_a_hushed_agent_goes_on_where_it_was(chain: Any) -> None:
+    """A cough with pitch silences it for a moment; no sample is lost or repeated."""
+    await start_story(chain, heard_words=3)
+    made_before = 3 * WORD_PACKETS * 480
+    await chain.voice(8)
+    hushed = await chain.play(20)
+    await chain.silence(14)
+    assert chain.counts.decisions == ["suspect", "hush", "resume"]
+    rest = await chain.play(200)
+    words = len(STORY.split())
+    assert np.count_nonzero(hushed) <= 240
+    assert np.count_nonzero(hushed) + np.count_nonzero(rest) + made_before == pytest.approx(words * 4 * 1920, abs=2)
+    assert texts(chain)[-1] == ("assistant", STORY)
+
+
 async def test_no_speech_is_made_for_an_interrupted_reply(chain: Any) -> None:
     await start_story(chain, heard_words=3)
-    await chain.voice(7)
+    await chain.voice(14)
     made = chain.synthesizer.chunks_made
     await chain.silence(10)
     await chain.play(50)
@@ -123,7 +141,8 @@ async def test_a_turn_that_goes_on_before_the_reply_is_heard_is_one_turn(chain: 
     chain.model.scripts.append([TextDelta("Certainly.")])
     await chain.says("a table")
     await chain.voice(8)
-    assert chain.counts.decisions == ["suspect", "cut"]
+    await chain.voice(8)
+    assert chain.counts.decisions == ["suspect", "hush", "cut"]
     await chain.silence(7)
     await chain.transcript("for two please", is_final=True)
     await chain.silence(15)

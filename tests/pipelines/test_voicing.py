@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipelines.voicing import SAMPLE_RATE_HZ, WINDOW_SAMPLES, voicing
+from pipelines.voicing import SAMPLE_RATE_HZ, WINDOW_SAMPLES, SibilantDetector, voicing
 
 TIME = np.arange(WINDOW_SAMPLES) / SAMPLE_RATE_HZ
 
@@ -32,3 +32,22 @@ def test_breath_and_silence_have_no_pitch() -> None:
     noise = np.random.default_rng(0).standard_normal(WINDOW_SAMPLES).astype(np.float32) * 0.1
     assert not voicing(noise).is_voiced
     assert not voicing(np.zeros(WINDOW_SAMPLES, np.float32)).is_voiced
+
+
+def hiss(level: float) -> NDArray[np.float32]:
+    spectrum = np.fft.rfft(np.random.default_rng(1).standard_normal(WINDOW_SAMPLES))
+    spectrum[np.fft.rfftfreq(WINDOW_SAMPLES, 1 / SAMPLE_RATE_HZ) < 3500] = 0
+    return (level * np.fft.irfft(spectrum)).astype(np.float32)
+
+
+def test_a_sibilant_stands_out_of_the_room() -> None:
+    detector = SibilantDetector()
+    for _ in range(30):
+        assert not detector.is_sibilant(hiss(0.0005))
+    assert detector.is_sibilant(hiss(0.02))
+    assert not detector.is_sibilant(harmonics(150, {1: 1.0, 3: 0.5}))
+
+
+def test_a_steady_hiss_is_the_room() -> None:
+    detector = SibilantDetector()
+    assert not any([detector.is_sibilant(hiss(0.02)) for _ in range(100)][1:])
