@@ -50,12 +50,12 @@ class AdmissionConfig(BaseModel):
 
     max_calls: PositiveInt = Field(default=12, description="Calls at a time.")
     max_loop_lag_ms: PositiveFloat = Field(
-        default=30.0, description="Refuse calls while the event loop runs later than this at its 99th percentile."
+        default=50.0, description="Refuse calls while the event loop runs later than this at its 99th percentile."
     )
     readmit_loop_lag_ms: PositiveFloat = Field(
-        default=15.0, description="Once refusing for lag, admit again below this."
+        default=25.0, description="Once refusing for lag, admit again below this."
     )
-    lag_window_s: PositiveFloat = Field(default=10.0, le=300.0, description="Time over which the lag is judged.")
+    lag_window_s: float = Field(default=10.0, ge=2.0, le=300.0, description="Time over which the lag is judged.")
 
 
 class Settings(BaseModel):

@@ -8,6 +8,7 @@ import math
 from collections import deque
 
 SAMPLE_INTERVAL_S = 0.020  # the tick of a packet: the loop is judged as playout sees it
+MIN_SAMPLES = 100  # fewer say nothing of a 99th percentile
 
 
 class LoopLag:
@@ -16,17 +17,19 @@ class LoopLag:
     def __init__(self, *, refuse_above_ms: float, readmit_below_ms: float, window_s: float) -> None:
         self._refuse_above_ms = refuse_above_ms
         self._readmit_below_ms = min(readmit_below_ms, refuse_above_ms)
-        self._lags_ms: deque[float] = deque(maxlen=max(1, math.ceil(window_s / SAMPLE_INTERVAL_S)))
+        self._lags_ms: deque[float] = deque(maxlen=max(MIN_SAMPLES, math.ceil(window_s / SAMPLE_INTERVAL_S)))
         self._is_overloaded = False
 
     def add(self, lag_ms: float) -> None:
         """Take the lateness of one wake-up."""
         self._lags_ms.append(lag_ms)
+        limit_ms = self._readmit_below_ms if self._is_overloaded else self._refuse_above_ms
+        self._is_overloaded = self.p99_ms > limit_ms
 
     @property
     def p99_ms(self) -> float:
-        """The 99th percentile over the window, in ms; 0 before the first sample."""
-        if not self._lags_ms:
+        """The 99th percentile over the window, in ms; 0 as long as too little is known."""
+        if len(self._lags_ms) < MIN_SAMPLES:
             return 0.0
         ordered = sorted(self._lags_ms)
         return ordered[math.ceil(0.99 * len(ordered)) - 1]
@@ -34,8 +37,6 @@ class LoopLag:
     @property
     def is_overloaded(self) -> bool:
         """Whether a further call would hurt the others; two thresholds, so that the answer does not flutter."""
-        limit_ms = self._readmit_below_ms if self._is_overloaded else self._refuse_above_ms
-        self._is_overloaded = self.p99_ms > limit_ms
         return self._is_overloaded
 
     async def sample(self) -> None:

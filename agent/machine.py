@@ -53,6 +53,8 @@ def _python() -> Finding:
 
 
 def _packages() -> Finding:
+    if not _is_installed(_PACKAGE):
+        return Finding("packages", "warning", "Parley runs from its folder, not installed", "make run installs it")
     missing = sorted(name for name in _required() if not _is_installed(name))
     if not missing:
         return Finding("packages", "ok", "all installed")

@@ -11,7 +11,7 @@ import pytest
 
 from agent.calls import CallRegistry
 from agent.config import AdmissionConfig
-from agent.load import LoopLag
+from agent.load import MIN_SAMPLES, LoopLag
 from agent.metrics import Metrics
 from webrtc.call import Call, CallError
 
@@ -131,11 +131,11 @@ async def test_calls_beyond_the_limit_are_refused() -> None:
 
 async def test_calls_are_refused_while_the_loop_runs_late() -> None:
     async with switchboard() as board:
-        for _ in range(50):
+        for _ in range(MIN_SAMPLES):
             board.lag.add(40)
         assert board.registry.admit() is not None
         assert board.metric("parley_calls_refused_total", reason="overloaded") == 1
-        for _ in range(50):
+        for _ in range(MIN_SAMPLES):
             board.lag.add(1)
         assert board.registry.admit() is None
 

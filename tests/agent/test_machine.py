@@ -58,3 +58,8 @@ def test_only_what_is_missing_prevents_serving(status: str, can_serve: bool) -> 
     lines = report(diagnosis)
     assert any("espeak: found; do this" in line for line in lines)
     assert ("ready: parley serve" in lines) is can_serve
+
+
+async def test_run_from_its_folder_without_being_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_PACKAGE", "parley-that-nobody-installed")
+    assert (await find("packages")).status == "warning"
