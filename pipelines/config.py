@@ -46,7 +46,7 @@ class BargeInConfig(BaseModel):
     voiced_ms: PositiveInt = Field(
         default=64, description="Of that sound, at least this much has pitch; a breath has none."
     )
-    sustained_ms: PositiveInt = Field(default=448, description="Sound that cuts without words, unless hummed.")
+    sustained_ms: PositiveInt = Field(default=608, description="Sound that cuts without words, unless hummed.")
     word_ms: PositiveInt = Field(
         default=128, description="Speech that cuts once a word beyond a back-channel is recognised."
     )

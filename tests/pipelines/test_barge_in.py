@@ -50,7 +50,7 @@ def play(
 
 
 def test_sustained_speech_ducks_hushes_and_cuts_within_the_budget() -> None:
-    assert play([VOICE] * 20) == [(64, Decision.SUSPECT), (192, Decision.HUSH), (448, Decision.CUT)]
+    assert play([VOICE] * 20) == [(64, Decision.SUSPECT), (192, Decision.HUSH), (608, Decision.CUT)]
 
 
 def test_a_word_that_asks_for_the_floor_cuts_earlier() -> None:

@@ -57,7 +57,7 @@ async def test_interruption_silences_within_a_packet_and_cuts_the_context_to_wha
     await chain.voice(4)
     assert chain.counts.decisions == ["suspect", "hush"]
     assert np.all((await chain.play(10))[240:] == 0)  # the fade takes 10 ms
-    await chain.voice(8)
+    await chain.voice(13)
     assert chain.counts.decisions == ["suspect", "hush", "cut"]
     assert np.all(await chain.play(50) == 0)
     assert texts(chain) == [("user", "tell me a story"), ("assistant", "Once upon a—")]
@@ -81,7 +81,7 @@ async def test_a_hushed_agent_goes_on_where_it_was(chain: Any) -> None:
 
 async def test_no_speech_is_made_for_an_interrupted_reply(chain: Any) -> None:
     await start_story(chain, heard_words=3)
-    await chain.voice(14)
+    await chain.voice(19)
     made = chain.synthesizer.chunks_made
     await chain.silence(10)
     await chain.play(50)
@@ -141,7 +141,7 @@ async def test_a_turn_that_goes_on_before_the_reply_is_heard_is_one_turn(chain: 
     chain.model.scripts.append([TextDelta("Certainly.")])
     await chain.says("a table")
     await chain.voice(8)
-    await chain.voice(8)
+    await chain.voice(13)
     assert chain.counts.decisions == ["suspect", "hush", "cut"]
     await chain.silence(7)
     await chain.transcript("for two please", is_final=True)
