@@ -19,6 +19,7 @@ PAUSE_S = 0.04  # shorter silences are part of a word
 CUT_SILENCE_S = 0.1  # this much silence where the undisturbed speech goes on is no pause of its own
 DUCKED_DB = -10.0  # a packet this far below the undisturbed speech is ducked
 LATE_S = 0.060
+SCHEDULE_MEMORY_S = 5.0
 
 # Tracking one recording along another: windows of this length and spacing, each matched within the reach.
 WINDOW_SAMPLES = SAMPLE_RATE_HZ // 4
@@ -113,9 +114,15 @@ def silences(samples: NDArray[np.float32], at_least_s: float, below_dbfs: float 
 
 
 def lateness_s(recording: Recording) -> NDArray[np.float64]:
-    """How much later than the earliest packet's schedule each packet came, [P]; never negative."""
-    schedule = recording.arrivals_s - recording.packet_starts / SAMPLE_RATE_HZ
-    return schedule - schedule.min()
+    """How far behind the sender's schedule each packet came, [P]; never negative.
+
+    The schedule is that of the least delayed packet of the last SCHEDULE_MEMORY_S: a sender that loses time once and
+    goes on from there is late for that long, as a receiver's jitter buffer takes a while to follow.
+    """
+    delays = recording.arrivals_s - recording.packet_starts / SAMPLE_RATE_HZ
+    memory = round(SCHEDULE_MEMORY_S * SAMPLE_RATE_HZ)
+    oldest = np.searchsorted(recording.packet_starts, recording.packet_starts - memory)
+    return np.array([delays[i] - delays[oldest[i] : i + 1].min() for i in range(len(delays))])
 
 
 @dataclass(frozen=True, slots=True)

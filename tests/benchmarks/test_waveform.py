@@ -100,6 +100,17 @@ def test_a_recording_between_two_times_begins_with_a_whole_packet() -> None:
         record(speech(1.0)).between(BEGAN_S + 5, BEGAN_S + 6)
 
 
+def test_lost_time_is_late_until_the_schedule_is_forgotten() -> None:
+    late = lateness_s(record(silence(10.0), {packet: 0.2 for packet in range(100, 500)}))
+    assert np.count_nonzero(late > 0.19) == pytest.approx(5.0 / 0.02, abs=1)
+    assert late[-1] == pytest.approx(0.0)
+
+
+def test_a_sender_that_falls_behind_is_late_all_the_time() -> None:
+    late = lateness_s(record(silence(10.0), {packet: 0.001 * packet for packet in range(500)}))
+    assert np.count_nonzero(late > 0.06) == pytest.approx(440, abs=1)
+
+
 def test_lateness_counts_from_the_earliest_schedule() -> None:
     late = lateness_s(record(silence(1.0), {3: 0.070, 7: 0.010}))
     assert late[3] == pytest.approx(0.070)
