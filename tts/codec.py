@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from llm.weights import Part, Recipe
+from tts.codebooks import END, SPECIALS
 from tts.codec_layers import Block, CausalConv, CausalTransposedConv, Layer, Stage
 
-CODE_OFFSET = 2  # emitted codes are shifted past the two specials
-END_CODE = 1  # semantic code of the frame after the last one
 _CHECKPOINT_PREFIX = "audio_tokenizer."
 _DEFAULT_ENCODER_STRIDES = "2,2,2,1"  # of the encoder, which is not released; the decoder's windows derive from them
 _MIN_CLUSTER_USAGE = 1e-5
@@ -49,6 +48,11 @@ class CodecConfig:
     def frame_samples(self) -> int:
         """Samples of one frame of codes."""
         return self.patch_samples * math.prod(self.strides)
+
+    @property
+    def frame_s(self) -> float:
+        """Duration of one frame."""
+        return self.frame_samples / self.sample_rate_hz
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> "CodecConfig":
@@ -152,7 +156,7 @@ class CodecDecoder(nn.Module):
         """Samples [B, T * frame_samples], float32, of the next T frames of B streams; advances their state.
 
         Args:
-            codes: as emitted, [B, T, 1 + A], int64; each at least CODE_OFFSET.
+            codes: as emitted, [B, T, 1 + A], int64; each at least SPECIALS.
             state: of all slots.
             slots: where the streams live, [B], int64. A slot may repeat if neither its samples nor its state matter.
         """
@@ -165,7 +169,7 @@ class CodecDecoder(nn.Module):
 
     def trace(self, codes: Tensor) -> Iterator[tuple[str, Tensor]]:
         """`decode`, with what happens on the way: codec.latent [T, C], codec.block0 .. [P, C], codec.wave [S] last."""
-        ends = (codes[:, 0] == END_CODE).nonzero()
+        ends = (codes[:, 0] == END).nonzero()
         codes = codes[: int(ends[0])] if len(ends) else codes
         if not len(codes):
             yield "codec.wave", torch.zeros(0, device=codes.device)
@@ -181,7 +185,7 @@ class CodecDecoder(nn.Module):
 
     def dequantise(self, codes: Tensor) -> Tensor:
         """Latents [B, T, C] of emitted codes [B, T, 1 + A]: the codebook's row, then the levels over [-1, 1]."""
-        values = codes - CODE_OFFSET
+        values = codes - SPECIALS
         semantic = functional.embedding(values[..., 0], self.codebook)
         acoustic = values[..., 1:] * (2 / (self.config.acoustic_levels - 1)) - 1
         return torch.cat((semantic, acoustic.to(semantic.dtype)), dim=-1)

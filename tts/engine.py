@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import Sequence
@@ -12,21 +13,18 @@ from typing import Self
 import torch
 
 from llm.graphs import buckets
-from llm.handover import Handover, Outlet
+from llm.handover import Handover
 from llm.quantise import quantise
 from llm.steploop import StepLoop
-from tts.chunks import ChunkCutter
 from tts.config import VoxtralTTSConfig
 from tts.interface import (
     EngineUnreachable,
     LanguageNotSupported,
-    SpeechChunk,
     TextRejected,
     Utterance,
     Voice,
     VoiceNotFound,
 )
-from tts.scheduler import Row
 from tts.slots import SpeechSlots
 from tts.stepper import Counters, SpeechStepper
 from tts.utterance import Job, VoxtralUtterance
@@ -125,28 +123,20 @@ class VoxtralSynthesizer:
     def _begin(self, text: str, voice: str) -> Job:
         """Submit a job for the text."""
         model, stepper = self._loaded, self._running
-        codec = model.config.codec
-        outlet = Outlet[SpeechChunk](self._lead_frames(model), on_taken=self._loop.wake)
-        text_ids = model.text_ids(text)
-        expected_frames = stepper.rate.frames(len(text))
-        seed = self._config.seed
-        job = Job(
-            row=Row(submitted_s=time.monotonic(), prompt_tokens=len(text_ids), has_room=lambda: outlet.has_room),
+        config, codec = self._config, model.config.codec
+        job = Job.of(
+            text,
+            model.text_ids(text),
             voice=voice,
-            text_ids=text_ids,
-            characters=len(text),
-            seed=random.getrandbits(63) if seed is None else seed,
-            expected_frames=expected_frames,
-            cutter=ChunkCutter(text, expected_frames, codec.sample_rate_hz),
-            outlet=outlet,
-            admitted=asyncio.get_running_loop().create_future(),
+            seed=random.getrandbits(63) if config.seed is None else config.seed,
+            sample_rate_hz=codec.sample_rate_hz,
+            expected_frames=stepper.rate.frames(len(text)),
+            most_frames=math.ceil(config.max_seconds / codec.frame_s),
+            lead_frames=math.floor(config.lead_ms / 1000 / codec.frame_s),
+            changed=self._loop.wake,
         )
         stepper.submit(job)
         return job
-
-    def _lead_frames(self, model: VoxtralTTS) -> int:
-        codec = model.config.codec
-        return max(1, self._config.lead_ms * codec.sample_rate_hz // (1000 * codec.frame_samples))
 
     def _prepare(self, handover: Handover) -> tuple[VoxtralTTS, SpeechStepper]:
         """On the loop's thread: the model on its device, and what serves it."""
@@ -167,13 +157,11 @@ class VoxtralSynthesizer:
         )
         for voice in config.warm_voices:
             slots.warm(find_voice(voice, model.voices).name, slot=0)
-        codec = model.config.codec
         stepper = SpeechStepper(
             slots,
             handover,
             batches=buckets(config.smallest_batch, min(config.largest_batch or config.slots, config.slots)),
             prefill_tokens=config.prefill_tokens,
-            max_frames=int(config.max_seconds * codec.sample_rate_hz / codec.frame_samples),
             guidance=config.guidance,
         )
         logger.info("Voxtral TTS ready on %s after %.1f s", device, time.monotonic() - started_s)

@@ -49,7 +49,6 @@ class SpeechStepper(Steppable):
         handover: the way to the listeners.
         batches: sizes of the frame step; rows are padded up to the next.
         prefill_tokens: text tokens read in one step.
-        max_frames: where an utterance that does not end is cut.
         guidance: classifier-free guidance of every utterance.
         clock: seconds, as those in which the jobs say when they were submitted.
     """
@@ -61,23 +60,20 @@ class SpeechStepper(Steppable):
         *,
         batches: Sequence[int],
         prefill_tokens: int,
-        max_frames: int,
         guidance: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        codec = slots.model.config.codec
         self.counters = Counters()
         self.rate = SpeakingRate()
         self._slots = slots
         self._handover = handover
-        self._max_frames = max_frames
         self._guidance = guidance
         self._clock = clock
         self._scheduler = Scheduler(
             slots=slots.count,
             largest_batch=max(batches),
             prefill_tokens=prefill_tokens,
-            frame_s=codec.frame_samples / codec.sample_rate_hz,
+            frame_s=slots.model.config.codec.frame_s,
         )
         self._submitted: deque[Job] = deque()
         self._jobs: dict[Row, Job] = {}
@@ -238,7 +234,7 @@ class SpeechStepper(Steppable):
                 self._scheduler.committed(job.row, now_s)
                 self.counters.frames += 1
                 self._handover.send(job.outlet, job.cutter.add(samples[row]))
-                if job.row.frames >= self._max_frames:
+                if job.row.frames >= job.most_frames:
                     logger.warning("an utterance was cut after %d frames", job.row.frames)
                     self._finish(job)
 

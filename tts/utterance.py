@@ -1,6 +1,7 @@
 """One utterance, from both sides: the job that the step loop works on and what its listener holds."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -20,12 +21,42 @@ class Job:
     voice: str
     text_ids: Sequence[int]
     characters: int
-    seed: int
+    seed: int  # of its noise
     expected_frames: int
+    most_frames: int  # where it is cut if it does not end
     cutter: ChunkCutter
     outlet: Outlet[SpeechChunk]
     admitted: asyncio.Future[None]
     euler_steps: int = field(default=0)  # launched for it
+
+    @classmethod
+    def of(
+        cls,
+        text: str,
+        text_ids: Sequence[int],
+        *,
+        voice: str,
+        seed: int,
+        sample_rate_hz: int,
+        expected_frames: int,
+        most_frames: int,
+        lead_frames: int,
+        changed: Callable[[], None],
+    ) -> Self:
+        """A job submitted now, on a running event loop; `changed` is called when its listener has taken a chunk."""
+        outlet = Outlet[SpeechChunk](lead_frames, on_taken=changed)
+        return cls(
+            row=Row(submitted_s=time.monotonic(), prompt_tokens=len(text_ids), has_room=lambda: outlet.has_room),
+            voice=voice,
+            text_ids=text_ids,
+            characters=len(text),
+            seed=seed,
+            expected_frames=expected_frames,
+            most_frames=most_frames,
+            cutter=ChunkCutter(text, expected_frames, sample_rate_hz),
+            outlet=outlet,
+            admitted=asyncio.get_running_loop().create_future(),
+        )
 
 
 class VoxtralUtterance(Utterance):

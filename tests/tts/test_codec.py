@@ -8,7 +8,8 @@ from torch import Tensor
 
 from llm.checkpoint import Checkpoint
 from llm.weights import load_parameters
-from tts.codec import END_CODE, CodecConfig, CodecDecoder
+from tts.codebooks import END
+from tts.codec import CodecConfig, CodecDecoder
 from tts.codec_layers import alibi_slopes
 
 GOLDEN = Path(__file__).parent.parent / "data" / "voxtral-tts"
@@ -72,7 +73,7 @@ def test_one_frame_equals_the_reference(codec: CodecDecoder, cases: dict[str, Te
 
 def test_nothing_before_an_end_in_the_first_frame(codec: CodecDecoder, cases: dict[str, Tensor]) -> None:
     codes = cases["codec.frames"][:3].clone()
-    codes[0, 0] = END_CODE
+    codes[0, 0] = END
     assert codec.decode(codes).shape == (0,)
 
 

@@ -287,7 +287,7 @@ async def test_ten_thousand_utterances_leave_nothing_behind(
 
     async def one() -> None:
         text = "x" * chance.randrange(1, 12)
-        cut_after = chance.choice((None, None, chance.randrange(-1, 3)))
+        cut_after = chance.choice((None, None, chance.choice((-1, 1, 2))))
         utterance = engine.speak(text, voice=chance.choice(("casual_male", "fr_female")), language="en")
         if cut_after == -1:
             utterance.cancel()
@@ -330,4 +330,4 @@ async def test_ten_thousand_utterances_leave_nothing_behind(
         assert stepper._jobs == {}
         assert process.memory_info().rss - memory < 4e6
     assert sum(ended.values()) == UTTERANCES
-    assert 0.25 < ended["cancelled"] / UTTERANCES < 0.4
+    assert 0.31 < ended["cancelled"] / UTTERANCES < 0.36

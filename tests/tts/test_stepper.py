@@ -1,6 +1,5 @@
 """The engine's step, driven without threads: what is spoken, what is dropped, and that nobody notices the others."""
 
-import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -10,13 +9,12 @@ import torch
 from numpy.typing import NDArray
 
 from llm.cache import CacheFull
-from llm.handover import Handover, Outlet
-from tts.chunks import ChunkCutter, SpeakingRate
+from llm.handover import Handover
+from tts.chunks import SpeakingRate
 from tts.codebooks import END
 from tts.flow import FlowHead
 from tts.frames import FrameBatch
-from tts.interface import EngineBusy, EngineUnreachable, SpeechChunk, SynthesisError
-from tts.scheduler import Row
+from tts.interface import EngineBusy, EngineUnreachable, SynthesisError
 from tts.slots import SpeechSlots, Start
 from tts.stepper import SpeechStepper
 from tts.utterance import Job
@@ -54,7 +52,6 @@ class Bench:
             Handover(Here()),
             batches=batches,
             prefill_tokens=1,
-            max_frames=FRAMES,
             guidance=1.2,
             clock=lambda: self.now_s,
         )
@@ -62,18 +59,18 @@ class Bench:
         self.heard: dict[Job, list[NDArray[np.float32]]] = {}
 
     def submit(self, which: int, *, expected_frames: int = FRAMES, lead: int = 2) -> Job:
-        outlet = Outlet[SpeechChunk](lead, on_taken=lambda: None)
-        job = Job(
-            row=Row(submitted_s=self.now_s, prompt_tokens=len(TEXTS[which]), has_room=lambda: outlet.has_room),
+        job = Job.of(
+            "x" * 20,
+            TEXTS[which],
             voice="casual_male",
-            text_ids=TEXTS[which],
-            characters=20,
             seed=which,
+            sample_rate_hz=24000,
             expected_frames=expected_frames,
-            cutter=ChunkCutter("x" * 20, expected_frames, 24000),
-            outlet=outlet,
-            admitted=asyncio.get_running_loop().create_future(),
+            most_frames=FRAMES,
+            lead_frames=lead,
+            changed=lambda: None,
         )
+        job.row.submitted_s = self.now_s
         self.heard[job] = []
         self.stepper.submit(job)
         return job
