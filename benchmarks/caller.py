@@ -359,7 +359,7 @@ async def _swallow(data: bytes) -> None:
 async def _refusal(response: aiohttp.ClientResponse) -> CallRefused:
     try:
         error = str((await response.json())["error"])
-    except (aiohttp.ContentTypeError, ValueError, KeyError):
+    except (aiohttp.ContentTypeError, ValueError, LookupError, TypeError):
         error = response.reason or "no reason given"
     retry_after = response.headers.get("Retry-After")
     return CallRefused(response.status, error, int(retry_after) if retry_after else None)

@@ -145,7 +145,7 @@ class Microphone:
             self.undecodable_packets += 1
             logger.debug("call %s: an audio packet cannot be decoded: %s", self._call_id, error)
             return None
-        return self._decimator.process(np.nan_to_num(samples))
+        return self._decimator.process(samples)
 
     def _append(self, samples: NDArray[np.float32], *, is_concealed: bool) -> None:
         self._pending = np.concatenate((self._pending, samples))

@@ -126,9 +126,9 @@ class Playout(MediaStreamTrack):
         if self.readyState != "live":
             raise MediaStreamError
         loop = asyncio.get_running_loop()
-        stalls = self._pacer.restarts
+        was_steady = not self._pacer.restarts
         due_s = self._pacer.next_due_s(loop.time())
-        if self._pacer.restarts > stalls:
+        if was_steady and self._pacer.restarts:
             logger.warning("call %s: playout stalled for over %d ms", self._call_id, MAX_LATE_S * 1000)
         await asyncio.sleep(due_s - loop.time())
         packet = av.Packet(self._encoder.encode(self._queue.pop(SPEECH_PACKET_SAMPLES)))

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -287,6 +288,19 @@ async def test_a_caller_that_never_connects_is_given_up(config: WebRTCConfig) ->
         with pytest.raises(NotConnected, match="no connection came about"):
             await call.wait_connected()
         assert call.close_reason is CloseReason.NOT_CONNECTED
+
+
+async def test_a_peer_whose_certificate_is_not_the_offered_one_is_not_let_in(config: WebRTCConfig) -> None:
+    async with other_peer("audio") as peer, Call(config) as call, asyncio.timeout(WAIT_S):
+        offer = await offer_of(peer)
+        forged = re.sub("(a=fingerprint:sha-256 )..", r"\g<1>00", offer.sdp)
+        forged = re.sub("a=fingerprint:sha-(384|512).*\r\n", "", forged)
+        answer = await call.answer(SessionDescription(forged, "offer"))
+        await peer.setRemoteDescription(RTCSessionDescription(answer.sdp, answer.type))
+        with pytest.raises(NotConnected, match="the connection failed"):
+            await call.wait_connected()
+        assert call.close_reason is CloseReason.LOST
+        assert call.microphone.last_packet_s is None
 
 
 async def test_an_answered_call_that_nobody_enters_frees_itself(config: WebRTCConfig) -> None:
