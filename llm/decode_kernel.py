@@ -2,7 +2,7 @@
 
 Split-KV flash decoding in two Triton kernels: the pages of a row are dealt out over `splits` programs for each key
 head, which attend with all query heads of their group; a second pass joins the parts. `attend_segments` is the twin.
-Imported on machines with CUDA only.
+Imported on machines with CUDA only. The kernels' annotations are strings because Triton compiles them too.
 """
 
 from typing import TYPE_CHECKING, Any, cast
@@ -19,9 +19,7 @@ triton = cast("Any", _triton)
 tl = cast("Any", _language)
 
 if TYPE_CHECKING:
-    Constant = int
-else:
-    Constant = tl.constexpr
+    constexpr = int  # what a kernel's compile-time arguments are to its caller
 
 TENSOR_CORE_ROWS = 16  # least rows of a matrix product on tensor cores: groups of query heads are padded to it
 PROGRAMS = 256  # about two for each multiprocessor of a large card
@@ -30,26 +28,28 @@ MOST_SPLITS = 32
 
 @triton.jit
 def _attend_part(
-    q: Any,  # [B, KV G, HD]
-    keys: Any,  # [pages, PAGE, KV, HD]
-    values: Any,
-    tables: Any,  # [rows, columns]
-    rows: Any,  # [B]
-    positions: Any,  # [B]
-    peaks: Any,  # [B, KV, SPLITS, PADDED] float32: largest score of the part
-    totals: Any,  # like peaks: sum of exp(score - peak)
-    mixed: Any,  # [B, KV, SPLITS, PADDED, HD] float32: values weighted with exp(score - peak)
-    scale: Any,
-    columns: Any,
-    window: Any,  # no position is so large where there is none
-    KV: Constant,  # noqa: N803
-    G: Constant,  # noqa: N803
-    PADDED: Constant,  # noqa: N803
-    HD: Constant,  # noqa: N803
-    PAGE: Constant,  # noqa: N803
-    SPLITS: Constant,  # noqa: N803
+    q: "Any",  # [B, KV G, HD]
+    keys: "Any",  # [pages, PAGE, KV, HD]
+    values: "Any",
+    tables: "Any",  # [rows, columns]
+    rows: "Any",  # [B]
+    positions: "Any",  # [B]
+    peaks: "Any",  # [B, KV, SPLITS, PADDED] float32: largest score of the part
+    totals: "Any",  # like peaks: sum of exp(score - peak)
+    mixed: "Any",  # [B, KV, SPLITS, PADDED, HD] float32: values weighted with exp(score - peak)
+    scale: "Any",
+    columns: "Any",
+    window: "Any",  # no position is so large where there is none
+    KV: "constexpr",  # noqa: N803
+    G: "constexpr",  # noqa: N803
+    PADDED: "constexpr",  # noqa: N803
+    HD: "constexpr",  # noqa: N803
+    PAGE: "constexpr",  # noqa: N803
+    SPLITS: "constexpr",  # noqa: N803
 ) -> None:
-    b, head, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    b = tl.program_id(0)
+    head = tl.program_id(1)
+    split = tl.program_id(2)
     row = tl.load(rows + b)
     end = tl.load(positions + b) + 1
     begin = tl.maximum(end - window, 0)
@@ -89,16 +89,17 @@ def _attend_part(
 
 @triton.jit
 def _join_parts(
-    peaks: Any,
-    totals: Any,
-    mixed: Any,
-    out: Any,  # [B, KV G, HD]
-    G: Constant,  # noqa: N803
-    PADDED: Constant,  # noqa: N803
-    HD: Constant,  # noqa: N803
-    SPLITS: Constant,  # noqa: N803
+    peaks: "Any",
+    totals: "Any",
+    mixed: "Any",
+    out: "Any",  # [B, KV G, HD]
+    G: "constexpr",  # noqa: N803
+    PADDED: "constexpr",  # noqa: N803
+    HD: "constexpr",  # noqa: N803
+    SPLITS: "constexpr",  # noqa: N803
 ) -> None:
-    group, member = tl.program_id(0), tl.program_id(1)  # group is b * KV + head
+    group = tl.program_id(0)  # b * KV + head
+    member = tl.program_id(1)
     dim = tl.arange(0, HD)
     part = (group * SPLITS + tl.arange(0, SPLITS)) * PADDED + member
     peak = tl.load(peaks + part)  # [SPLITS]

@@ -35,6 +35,7 @@ class FrameBatch:
     """Buffers for steps of up to `size` slots. Rows stand in the order given to `select`.
 
     Attributes:
+        latent: [B, A] float32, at the flow time that the Euler steps have reached.
         samples: [B, frame samples] float32, of the frame just decoded.
         codes: [B, K] int64, as drawn.
         ended: [B] bool; the frame is an END: nothing is spoken and the utterance is over.
@@ -52,7 +53,7 @@ class FrameBatch:
         self._semantic = torch.zeros(size, dtype=torch.int64, device=device)
         self._condition = template.new_zeros((2, size, config.flow.layer.dim))
         self._guidance = torch.ones((size, 1), device=device)
-        self._latent = torch.zeros((size, config.codebooks.acoustic), device=device)
+        self.latent = torch.zeros((size, config.codebooks.acoustic), device=device)
         self._spoken = torch.zeros((size, config.codebooks.count), dtype=torch.int64, device=device)
         self.codes = torch.zeros_like(self._spoken)
         self.samples = torch.zeros((size, config.codec.frame_samples), device=device)
@@ -73,14 +74,14 @@ class FrameBatch:
         self._semantic.copy_(flow.semantic(hidden))
         self._condition.copy_(flow.condition(hidden))
         self._guidance.copy_(slots.guidance[index])
-        self._latent.copy_(slots.noise[index, slots.frames[index] % NOISE_FRAMES])
+        self.latent.copy_(slots.noise[index, slots.frames[index] % NOISE_FRAMES])
 
     @torch.inference_mode()
     def euler(self, step: int) -> None:
         """One Euler step of all rows."""
         model = self._slots.model
-        latent = euler_step(model.flow, model.schedule, step, self._latent, self._condition, self._guidance)
-        self._latent.copy_(latent)
+        latent = euler_step(model.flow, model.schedule, step, self.latent, self._condition, self._guidance)
+        self.latent.copy_(latent)
 
     def keep(self, slots: Sequence[int]) -> None:
         """Host: of the selected slots these are to speak their frame; the others stay as they were.
@@ -97,9 +98,9 @@ class FrameBatch:
     def decode(self) -> None:
         """Codes and samples of the frame; the codecs of the kept slots move on."""
         slots, index = self._slots, self._kept.index
-        self.codes.copy_(slots.model.config.codebooks.frame(self._semantic, self._latent))
+        self.codes.copy_(slots.model.config.codebooks.frame(self._semantic, self.latent))
         self.ended.copy_(self._semantic == END)
-        finite = self._latent.isfinite().all(dim=1) & slots.hidden[self._selected.index].isfinite().all(dim=1)
+        finite = self.latent.isfinite().all(dim=1) & slots.hidden[self._selected.index].isfinite().all(dim=1)
         # what is not sound must still be a valid index: it reaches tables on the device
         sound = (finite & ~self.ended)[:, None]
         self._spoken.copy_(self.codes.where(sound, SPECIALS))

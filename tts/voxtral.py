@@ -12,7 +12,7 @@ from llm.architecture import DecoderConfig
 from llm.checkpoint import Checkpoint, CheckpointIncomplete, TensorMismatch, read_json
 from llm.decoder import Decoder
 from llm.tokenizer import Tekken
-from llm.weights import load_parameters, under
+from llm.weights import Recipe, load_parameters, under
 from tts.codebooks import Codebooks, CodeEmbedding
 from tts.codec import CodecConfig, CodecDecoder
 from tts.euler import Schedule
@@ -93,13 +93,7 @@ class VoxtralTTS(nn.Module):
         for name in config.voices:
             model._add_voice(name, load_voice(folder, name, config.backbone.dim).to(device=device, dtype=dtype))
         with Checkpoint(folder, config.backbone.head_dim) as checkpoint:
-            recipes = (
-                under("backbone", model.backbone.recipes(TEXT_EMBEDDING))
-                | under("flow", model.flow.recipes())
-                | under("embedding", model.embedding.recipes())
-                | under("codec", model.codec.recipes())
-            )
-            load_parameters(model, recipes, checkpoint, device=device, dtype=dtype, ignored=UNUSED)
+            load_parameters(model, model.recipes(), checkpoint, device=device, dtype=dtype, ignored=UNUSED)
         model.schedule = Schedule.of(model.flow, config.flow.euler_steps)
         return model
 
@@ -119,6 +113,15 @@ class VoxtralTTS(nn.Module):
             model._add_voice(name, rows.normal_(std=0.02, generator=generator))
         model.schedule = Schedule.of(model.flow, config.flow.euler_steps)
         return model
+
+    def recipes(self) -> dict[str, Recipe]:
+        """Where the parameters come from: every tensor of the released file."""
+        return (
+            under("backbone", self.backbone.recipes(TEXT_EMBEDDING))
+            | under("flow", self.flow.recipes())
+            | under("embedding", self.embedding.recipes())
+            | under("codec", self.codec.recipes())
+        )
 
     def _add_voice(self, name: str, rows: Tensor) -> None:
         audio: Mapping[str, Any] = {} if self._tokenizer is None else self._tokenizer.content.get("audio", {})

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from transformers import Ministral3Config, Ministral3ForCausalLM, MistralConfig, MistralForCausalLM, PreTrainedModel
+from transformers import (
+    Ministral3Config,
+    Ministral3ForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedModel,
+    VoxtralRealtimeTextConfig,
+)
+from transformers.models.voxtral_realtime.modeling_voxtral_realtime import VoxtralRealtimeTextModel
 
 from llm.architecture import DecoderConfig
 from llm.attention import Segment
@@ -98,6 +106,30 @@ def test_logits_equal_transformers(reference: PreTrainedModel, tmp_path: Path) -
     hidden = decoder.prefill(decoder.embed(ids[0]), [Segment(0, 0, 40)], cache)
 
     torch.testing.assert_close(decoder.logits(hidden), expected, atol=1e-4, rtol=1e-4)
+
+
+@torch.inference_mode()
+def test_condition_and_window_equal_transformers(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    torch.manual_seed(1)
+    reference = VoxtralRealtimeTextModel(VoxtralRealtimeTextConfig(**SIZES, sliding_window=9)).eval()
+    for parameter in reference.parameters():
+        parameter.normal_(std=0.3)
+    tensors = {f"language_model.model.{name}": value for name, value in reference.state_dict().items()}
+    save_file(tensors, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(reference.config.to_json_string())
+    decoder = load(tmp_path)
+    x, condition = torch.randn(30, 48), torch.randn(1, 48)
+    expected = reference(inputs_embeds=x[None], t_cond=condition[None]).last_hidden_state[0]
+
+    cache = cache_for(decoder, 1, 30)
+    cache.open(0)
+    cache.grow(0, 30)
+    scale = decoder.ffn_scales(condition).expand(30, -1, -1)
+    hidden = decoder.prefill(x, [Segment(0, 0, 30)], cache, scale)
+
+    torch.testing.assert_close(hidden, expected, atol=1e-4, rtol=1e-4)
 
 
 @torch.inference_mode()

@@ -1,0 +1,49 @@
+"""Sampling: the distribution that was asked for, row by row."""
+
+import torch
+
+from llm.sampling import sample
+
+LOGITS = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
+
+
+def draws(temperature: float, top_p: float, count: int = 4000) -> torch.Tensor:
+    uniform = (torch.arange(count) + 0.5) / count
+    tokens = sample(LOGITS.expand(count, -1), torch.full((count,), temperature), torch.full((count,), top_p), uniform)
+    return torch.bincount(tokens, minlength=4) / count
+
+
+def test_zero_temperature_is_the_most_likely_token() -> None:
+    assert draws(0.0, 1.0).tolist() == [1.0, 0.0, 0.0, 0.0]
+
+
+def test_temperature_one_is_the_distribution_itself() -> None:
+    torch.testing.assert_close(draws(1.0, 1.0), LOGITS.exp(), atol=1e-3, rtol=0)
+
+
+def test_low_temperature_sharpens() -> None:
+    expected = (LOGITS / 0.5).softmax(-1)
+    torch.testing.assert_close(draws(0.5, 1.0), expected, atol=1e-3, rtol=0)
+
+
+def test_top_p_keeps_the_fewest_tokens_that_reach_it() -> None:
+    torch.testing.assert_close(draws(1.0, 0.7), torch.tensor([0.625, 0.375, 0.0, 0.0]), atol=1e-3, rtol=0)
+    assert draws(1.0, 1e-6).tolist() == [1.0, 0.0, 0.0, 0.0]
+
+
+def test_a_row_does_not_depend_on_the_others() -> None:
+    torch.manual_seed(0)
+    logits, uniform = torch.randn(6, 50), torch.rand(6)
+    temperature, top_p = torch.tensor([0.0, 0.3, 1.0, 2.0, 0.7, 0.0]), torch.tensor([1.0, 0.9, 0.5, 1.0, 0.1, 0.5])
+    together = sample(logits, temperature, top_p, uniform)
+    alone = [sample(logits[i : i + 1], temperature[i : i + 1], top_p[i : i + 1], uniform[i : i + 1]) for i in range(6)]
+    assert together.tolist() == torch.cat(alone).tolist()
+
+
+def test_the_last_number_below_one_still_gives_a_kept_token() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(4, 131072)
+    almost_one = torch.full((4,), 1.0 - 2**-24)
+    tokens = sample(logits, torch.ones(4), torch.full((4,), 0.9), almost_one)
+    ranks = (logits > logits.gather(1, tokens[:, None])).sum(1)
+    assert (ranks < 131072 * 0.9).all()
