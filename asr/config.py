@@ -14,6 +14,7 @@ class SphinxConfig(BaseModel):
     comfort_noise_dbfs: float = Field(
         default=-45.0, le=-20.0, description="Pink noise mixed in: digital silence upsets the cepstral mean."
     )
+    streams: PositiveInt = Field(default=64, description="Streams open at once; the next is refused as busy.")
     workers: PositiveInt = Field(default=1, description="Worker processes; pocketsphinx holds the GIL while decoding.")
 
 

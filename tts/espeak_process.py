@@ -16,7 +16,7 @@ from tts.espeak_child import FAILED, MARK, REPLY, REQUEST_SIZE
 from tts.interface import EngineUnreachable, SynthesisError
 
 _START_TIMEOUT_S = 20.0
-_STOP_TIMEOUT_S = 2.0
+_STOP_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +77,13 @@ class EspeakProcess:
         self._header = None
         if process is None:
             return
-        if process.returncode is None:
+        assert process.stdin is not None
+        process.stdin.transport.abort()  # the process ends when its input does
+        try:
+            async with asyncio.timeout(_STOP_TIMEOUT_S):
+                await process.wait()
+        except TimeoutError:
             process.kill()
-        async with asyncio.timeout(_STOP_TIMEOUT_S):
             await process.wait()
 
     async def render(self, text: str, voice: str, words_per_minute: int) -> Rendering:
