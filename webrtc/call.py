@@ -13,7 +13,6 @@ import asyncio
 import enum
 import logging
 import secrets
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -21,7 +20,6 @@ from typing import Self
 
 from aiortc import (
     RTCConfiguration,
-    RTCDataChannel,
     RTCIceServer,
     RTCPeerConnection,
     RTCRtpSender,
@@ -46,6 +44,7 @@ from webrtc.errors import (
 )
 from webrtc.loopback import offer_loopback
 from webrtc.mailbox import Mailbox
+from webrtc.messages import Messages
 from webrtc.microphone import Microphone, MicrophoneFrame, divert_packets
 from webrtc.offer import MAX_CANDIDATES, OfferedConnection, SessionDescription, check_offer
 from webrtc.playout import Playout
@@ -69,10 +68,6 @@ __all__ = [
     "RestartRefused",
     "SessionDescription",
 ]
-
-# A client that keeps the channel alive sends `ping...`; it is for the transport, not for who listens.
-KEEPALIVE_PREFIX = "ping"
-MAX_BUFFERED_BYTES = 1 << 20  # of messages that the caller's side does not take
 
 logger = logging.getLogger(__name__)
 
@@ -103,17 +98,15 @@ class Call:
         self.id = secrets.token_hex(4)
         self.microphone = Microphone(config.jitter, capacity_ms=config.microphone_capacity_ms, call_id=self.id)
         self.playout = Playout(capacity_ms=config.playout_capacity_ms, bitrate_bps=config.bitrate_bps, call_id=self.id)
-        self.messages: Mailbox[str] = Mailbox(config.message_capacity)
+        self._messages = Messages(capacity=config.message_capacity, max_chars=config.max_message_chars, call_id=self.id)
         self._config = config
-        self._outbox: deque[str] = deque(maxlen=config.message_capacity)
-        self._dropped_messages = 0
-        self._channel: RTCDataChannel | None = None
         self._negotiation = asyncio.Lock()
         self._connection: OfferedConnection | None = None
         self._candidates = 0
         self._watchdog: asyncio.TimerHandle | None = None
         self._deadline_s: float | None = None  # to be connected
         self._connected_s: float | None = None
+        self._is_entered = False
         self._connected_or_closed = asyncio.Event()
         self._closed = asyncio.Event()
         self._close_reason: CloseReason | None = None
@@ -124,6 +117,7 @@ class Call:
         self._peer = self._new_peer()
 
     async def __aenter__(self) -> Self:
+        self._is_entered = True
         self._watch()
         return self
 
@@ -131,6 +125,11 @@ class Call:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
+
+    @property
+    def messages(self) -> Mailbox[str]:
+        """What the caller's page sends: an async iterator that ends with the call."""
+        return self._messages.inbox
 
     @property
     def close_reason(self) -> CloseReason | None:
@@ -211,17 +210,7 @@ class Call:
 
     def send(self, message: str) -> None:
         """Send a message to the caller's page; kept until the data channel opens, then the oldest are dropped."""
-        if self._close_reason is not None:
-            return
-        if self._channel is not None and self._channel.readyState == "open":
-            if self._channel.bufferedAmount > MAX_BUFFERED_BYTES:
-                self._count_dropped_message()
-            else:
-                self._channel.send(message)
-            return
-        if len(self._outbox) == self._outbox.maxlen:
-            self._count_dropped_message()
-        self._outbox.append(message)
+        self._messages.send(message)
 
     async def close(self) -> None:
         """Hang up and free everything. Twice is harmless."""
@@ -245,7 +234,7 @@ class Call:
         transceiver.setCodecPreferences([c for c in capabilities.codecs if c.mimeType.lower() == "audio/opus"])
         divert_packets(transceiver.receiver, self.microphone.receive)
         peer.on("connectionstatechange", self._on_connection_state)
-        peer.on("datachannel", self._on_data_channel)
+        peer.on("datachannel", self._messages.attach)
         return peer
 
     async def _negotiate(self, offer: SessionDescription) -> SessionDescription:
@@ -273,6 +262,8 @@ class Call:
             self._deadline_s = now_s + self._config.connect_timeout_s
         if self._connected_s is None:
             deadline_s, reason = self._deadline_s, CloseReason.NOT_CONNECTED
+        elif not self._is_entered:
+            deadline_s, reason = self._deadline_s, CloseReason.CLOSED  # its owner was cancelled before it began
         else:
             heard_s = max(self._connected_s, self.microphone.last_packet_s or 0.0)
             deadline_s, reason = heard_s + self._config.silence_timeout_s, CloseReason.SILENT
@@ -295,26 +286,6 @@ class Call:
         elif state == "closed":
             self._end(CloseReason.HUNG_UP)
 
-    def _on_data_channel(self, channel: RTCDataChannel) -> None:
-        if self._channel is not None and self._channel.readyState == "open":
-            logger.debug("call %s: a second data channel is not read", self.id)
-            return
-        self._channel = channel
-        channel.on("message", self._on_message)
-        while self._outbox:
-            channel.send(self._outbox.popleft())
-
-    def _on_message(self, message: str | bytes) -> None:
-        if not isinstance(message, str) or len(message) > self._config.max_message_chars:
-            logger.warning("call %s: a message was dropped: %d of %s", self.id, len(message), type(message).__name__)
-        elif not message.startswith(KEEPALIVE_PREFIX):
-            self.messages.put(message)
-
-    def _count_dropped_message(self) -> None:
-        self._dropped_messages += 1
-        if self._dropped_messages == 1:
-            logger.warning("call %s: the caller's page does not take messages; the oldest are dropped", self.id)
-
     def _check_open(self) -> None:
         if self._close_reason is not None:
             raise CallClosed(f"call {self.id} is over: {self._close_reason.value}")
@@ -329,8 +300,7 @@ class Call:
             self._watchdog.cancel()
         self.microphone.close()
         self.playout.stop()
-        self.messages.close()
-        self._outbox.clear()
+        self._messages.close()
         # A task of no group, held here: neither a second cancellation nor an owner who is late may keep sockets open.
         self._takedown = asyncio.ensure_future(self._take_down())
         self._closed.set()

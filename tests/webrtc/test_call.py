@@ -311,6 +311,13 @@ async def test_an_answered_call_that_nobody_enters_frees_itself(config: WebRTCCo
         assert await call.wait_closed() is CloseReason.NOT_CONNECTED
 
 
+async def test_a_connected_call_that_nobody_enters_ends_too(config: WebRTCConfig) -> None:
+    call = Call(config.model_copy(update={"connect_timeout_s": 1.0}))
+    async with asyncio.timeout(WAIT_S), Caller(call) as caller:
+        assert await call.wait_closed() is CloseReason.CLOSED
+        await caller.wait_closed()
+
+
 async def test_a_call_that_was_never_answered_can_be_left(config: WebRTCConfig) -> None:
     async with Call(config) as call:
         pass

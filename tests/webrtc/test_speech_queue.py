@@ -163,3 +163,28 @@ def test_flushed_while_ducked_the_fade_begins_ducked_and_the_next_speech_is_loud
     block = queue.pop(BLOCK)
     assert block[0] == pytest.approx(0.1, rel=1e-4)
     np.testing.assert_array_equal(block[240:], np.full(240, 0.25, np.float32))
+
+
+def test_hushed_speech_waits_and_goes_on_with_the_next_sample(queue: SpeechQueue) -> None:
+    spoken = ramp(4 * BLOCK) + np.float32(0.1)
+    queue.write(spoken)
+    queue.hush(ramp_ms=10)
+    fading, hushed = queue.pop(BLOCK), queue.pop(BLOCK)
+    np.testing.assert_allclose(fading[:240], spoken[:240] * (1 - np.arange(1, 241) / 240), atol=1e-6)
+    assert not fading[240:].any()
+    assert not hushed.any()
+    assert queue.position_samples == 240
+    assert queue.underruns == 0
+    queue.set_gain(1.0, ramp_ms=10)
+    rest = np.concatenate([queue.pop(BLOCK) for _ in range(3)])
+    np.testing.assert_allclose(rest[:240], spoken[240:480] * (np.arange(1, 241) / 240), atol=1e-6)
+    np.testing.assert_array_equal(rest[240:], spoken[480 : 240 + 3 * BLOCK])
+
+
+def test_hushed_speech_can_be_flushed_unheard(queue: SpeechQueue) -> None:
+    queue.write(ramp(4 * BLOCK))
+    queue.hush(ramp_ms=10)
+    queue.pop(BLOCK)
+    assert queue.flush(fade_ms=10) == queue.written_samples == 240
+    assert queue.write(ramp(BLOCK)) == 240
+    np.testing.assert_array_equal(queue.pop(BLOCK), ramp(BLOCK))
