@@ -140,7 +140,7 @@ class Decoder(nn.Module):
     def _run(
         self, x: Tensor, rows: Tensor, positions: Tensor, cache: PagedCache, mix: Mix, ffn_scale: Tensor | None
     ) -> Tensor:
-        turn = rotation(positions, self.frequencies)  # [N, 2, hd / 2]
+        turn = rotation(positions, self.frequencies)  # [N, hd / 2]
         query_turn = turn * self._query_factor(positions)
         places = cache.places(rows, positions)  # [N]
         for index, layer in enumerate(self.layers):
@@ -155,12 +155,12 @@ class Decoder(nn.Module):
         return self.norm(x)
 
     def _query_factor(self, positions: Tensor) -> Tensor | float:
-        """Factors [N, 1, 1] float32 on the queries; they ride on the rotation, which is linear and in float32."""
+        """Factors [N, 1] float32 on the queries; they ride on the rotation, which is linear and in float32."""
         scaling = self.config.query_scaling
         if scaling is None:
             return 1.0
         whole = torch.div(positions, scaling.original_positions, rounding_mode="floor")
-        return (1 + scaling.beta * torch.log1p(whole.to(torch.float32)))[:, None, None]
+        return (1 + scaling.beta * torch.log1p(whole.to(torch.float32)))[:, None]
 
     def recipes(self, embedding: str = "tok_embeddings.weight") -> dict[str, Recipe]:
         """Where the parameters come from, in consolidated names; `embedding` is the token table's."""

@@ -148,17 +148,15 @@ def rotary_frequencies(head_dim: int, theta: float, yarn: Yarn | None = None) ->
 
 
 def rotation(positions: Tensor, frequencies: Tensor) -> Tensor:
-    """Cosine and sine of every pair's angle, [..., 2, head_dim / 2] float32, for integer positions [...].
+    """Turn of every pair as a complex number of length 1, [..., hd / 2] complex64, for integer positions [...].
 
-    The product is taken in float64: at position 1e6 a float32 angle is off by 0.06 rad.
+    The angle is taken in float64: at position 1e6 a float32 angle is off by 0.06 rad.
     """
-    angles = positions.to(torch.float64).unsqueeze(-1) * frequencies  # [..., hd / 2]
-    return torch.stack((angles.cos(), angles.sin()), dim=-2).to(torch.float32)
+    angles = positions.to(torch.float64).unsqueeze(-1) * frequencies
+    return torch.polar(torch.ones_like(angles), angles).to(torch.complex64)
 
 
 def rotate(x: Tensor, turn: Tensor) -> Tensor:
-    """Turn the interleaved pairs (0, 1), (2, 3), ... of x [..., H, hd] by turn [..., 2, hd / 2], in float32."""
-    cos, sin = turn.unsqueeze(-3).unbind(dim=-2)  # [..., 1, hd / 2]
-    pairs = x.to(torch.float32).reshape(*x.shape[:-1], -1, 2)
-    even, odd = pairs.unbind(dim=-1)  # [..., H, hd / 2]
-    return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2).to(x.dtype)
+    """Turn the interleaved pairs (0, 1), (2, 3), ... of x [..., H, hd] by turn [..., hd / 2], in float32."""
+    pairs = torch.view_as_complex(x.to(torch.float32).reshape(*x.shape[:-1], -1, 2))  # [..., H, hd / 2]
+    return torch.view_as_real(pairs * turn.unsqueeze(-2)).flatten(-2).to(x.dtype)
