@@ -16,6 +16,7 @@ from llm.graphs import buckets
 from llm.handover import Handover
 from llm.quantise import quantise
 from llm.steploop import StepLoop
+from llm.weights import check_memory
 from tts.config import VoxtralTTSConfig
 from tts.interface import (
     EngineUnreachable,
@@ -144,17 +145,18 @@ class VoxtralSynthesizer:
         device = torch.device(config.device)
         if device.type == "cuda" and not torch.cuda.is_available():
             raise EngineUnreachable(f"no {config.device} device here: choose another engine, or device = cpu (slow)")
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # kernels of Triton run on the thread's current device
         started_s = time.monotonic()
         model = self._given_model
         if model is None:
             model = VoxtralTTS.load(config.checkpoint, device=device, dtype=getattr(torch, config.dtype))
             quantise(model.backbone, config.quantization)
-        slots = SpeechSlots(
-            model,
-            count=config.slots,
-            pages=-(-config.slots * config.cache_tokens_per_slot // PAGE_TOKENS),
-            page_tokens=PAGE_TOKENS,
-        )
+        pages = math.ceil(config.slots * config.cache_tokens_per_slot / PAGE_TOKENS)
+        decoder, item = model.config.backbone, model.schedule.tokens.itemsize
+        token_bytes = 2 * decoder.n_layers * decoder.n_kv_heads * decoder.head_dim * item
+        check_memory(pages * PAGE_TOKENS * token_bytes, device, f"keys and values for {config.slots} utterances")
+        slots = SpeechSlots(model, count=config.slots, pages=pages, page_tokens=PAGE_TOKENS)
         for voice in config.warm_voices:
             slots.warm(find_voice(voice, model.voices).name, slot=0)
         stepper = SpeechStepper(

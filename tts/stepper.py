@@ -51,6 +51,11 @@ class SpeechStepper(Steppable):
         prefill_tokens: text tokens read in one step.
         guidance: classifier-free guidance of every utterance.
         clock: seconds, as those in which the jobs say when they were submitted.
+
+    Attributes:
+        counters: what was done.
+        rate: how fast the voices speak, learnt from whole utterances.
+        programs: the frame step for each batch size, smallest first.
     """
 
     def __init__(
@@ -79,7 +84,7 @@ class SpeechStepper(Steppable):
         self._jobs: dict[Row, Job] = {}
         pool = GraphPool(slots.device)
         largest_first = sorted(set(batches), reverse=True)  # the largest graphs claim the memory that the others share
-        self._programs = [FrameProgram.of(slots, size, pool) for size in largest_first][::-1]
+        self.programs = [FrameProgram.of(slots, size, pool) for size in largest_first][::-1]
 
     def submit(self, job: Job) -> None:
         """Let the next step admit or refuse it."""
@@ -186,7 +191,7 @@ class SpeechStepper(Steppable):
         jobs = [job for job in jobs if self._reserve(job)]
         if not jobs:
             return
-        program = next(program for program in self._programs if program.batch.size >= len(jobs))
+        program = next(program for program in self.programs if program.batch.size >= len(jobs))
         self.counters.frame_steps += 1
         live = list(jobs)
         program.batch.select([job.row.slot for job in jobs])

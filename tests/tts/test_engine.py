@@ -15,7 +15,7 @@ import psutil
 import pytest
 import torch
 
-from llm.checkpoint import CheckpointIncomplete
+from llm.checkpoint import CheckpointIncomplete, NotEnoughMemory
 from llm.steploop import StepLoop
 from tts.config import VoxtralTTSConfig
 from tts.engine import VoxtralSynthesizer
@@ -248,6 +248,11 @@ async def test_a_regional_language_is_its_language(engine: VoxtralSynthesizer) -
 async def test_a_missing_checkpoint_is_named(loop: StepLoop, tmp_path: Path) -> None:
     with pytest.raises(CheckpointIncomplete, match="nowhere"):
         await VoxtralSynthesizer(config(checkpoint=tmp_path / "nowhere"), loop).__aenter__()
+
+
+async def test_too_little_memory_for_the_cache_is_named_with_what_it_takes(model: VoxtralTTS, loop: StepLoop) -> None:
+    with pytest.raises(NotEnoughMemory, match=r"for 1024 utterances need \d+\.\d GB on cpu"):
+        await VoxtralSynthesizer(config(slots=1024, cache_tokens_per_slot=10**8), loop, model).__aenter__()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
