@@ -126,11 +126,11 @@ def _say(options: argparse.Namespace) -> int:
 async def _say_aloud(settings: "Settings", options: argparse.Namespace) -> None:
     from agent.audio_devices import Speaker
     from agent.audio_files import WavFile
-    from agent.engines import synthesizer_of
+    from agent.engines import StepLoops, synthesizer_of
     from agent.say import choose_voice, say
 
     language = options.language or settings.call.language
-    async with synthesizer_of(settings) as synthesizer:
+    async with StepLoops() as loops, synthesizer_of(settings, loops) as synthesizer:
         voice = choose_voice(synthesizer, options.voice or settings.call.speech.voice, language)
         rate = synthesizer.sample_rate_hz
         sink = Speaker(rate) if options.play else WavFile(options.out, rate)
@@ -150,12 +150,12 @@ def _listen(options: argparse.Namespace) -> int:
 async def _listen_to(settings: "Settings", options: argparse.Namespace) -> None:
     from agent.audio_devices import open_microphone
     from agent.audio_files import read_wav
-    from agent.engines import recognizer_of
+    from agent.engines import StepLoops, recognizer_of
     from agent.listen import blocks_of, listen
     from asr.interface import SAMPLE_RATE_HZ
 
     language = options.language or settings.call.language
-    async with recognizer_of(settings) as recognizer:
+    async with StepLoops() as loops, recognizer_of(settings, loops) as recognizer:
         if options.mic:
             async with open_microphone(SAMPLE_RATE_HZ) as blocks:
                 print("listening; Ctrl-C ends", file=sys.stderr)
@@ -181,9 +181,9 @@ def _voices(options: argparse.Namespace) -> int:
 
 
 async def _list_voices(settings: "Settings", language: str | None) -> int:
-    from agent.engines import synthesizer_of
+    from agent.engines import StepLoops, synthesizer_of
 
-    async with synthesizer_of(settings) as synthesizer:
+    async with StepLoops() as loops, synthesizer_of(settings, loops) as synthesizer:
         voices = [voice for voice in synthesizer.voices if language in (None, voice.language)]
         if not voices:
             known = ", ".join(sorted({voice.language for voice in synthesizer.voices}))

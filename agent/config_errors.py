@@ -28,6 +28,8 @@ def explain(
     lines: list[str] = []
     for problem in error.errors(include_url=False):
         path = _path(problem["loc"], values)
+        if problem["type"] == "union_tag_invalid":
+            path.append("kind")
         source = next((name for name, layer in layers if _has(layer, path)), "settings")
         lines.append(f"{source}: {_name(source, path)}: {_problem(problem, path, model, values)}")
     return lines
@@ -35,17 +37,22 @@ def explain(
 
 def _problem(problem: ErrorDetails, path: Sequence[str], model: type[BaseModel], values: Mapping[str, Any]) -> str:
     parent = _model_at(model, path[:-1], values)
-    if problem["type"] == "extra_forbidden":
-        known = sorted(parent.model_fields) if parent else []
-        near = difflib.get_close_matches(path[-1], known, n=1)
-        return f"no such setting; did you mean {near[0]}?" if near else f"no such setting; there are {', '.join(known)}"
-    if problem["type"] == "missing":
-        return "missing; add it"
-    wanted = (
-        "a table"
-        if problem["type"] == "model_type"
-        else problem["msg"].removeprefix("Input should be ").removeprefix("Value error, ").rstrip(".")
-    )
+    context = problem.get("ctx", {})
+    match problem["type"]:
+        case "extra_forbidden":
+            known = sorted(parent.model_fields) if parent else []
+            near = difflib.get_close_matches(path[-1], known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            return f"no such setting; {hint}"
+        case "missing":
+            field = parent.model_fields.get(path[-1]) if parent else None
+            return f"missing; add it: {field.description if field else ''}".rstrip(": ")
+        case "union_tag_invalid":
+            return f"wanted one of {context['expected_tags']}, found {context['tag']!r}; choose one of these"
+        case "model_type" | "model_attributes_type":
+            wanted = "a table"
+        case _:
+            wanted = problem["msg"].removeprefix("Input should be ").removeprefix("Value error, ").rstrip(".")
     is_secret = any(word in path[-1] for word in _SECRET_WORDS)
     found = "a value that is not shown" if is_secret else repr(problem["input"])
     return f"wanted {wanted}, found {found}; {_advice(parent, path[-1])}"

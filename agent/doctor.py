@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from agent.config import AUTO, PROFILES, Settings, load_settings, resolve_profile
-from agent.engines import language_model_of, recognizer_of, synthesizer_of
+from agent.config import PROFILES, Settings, load_settings
+from agent.engines import StepLoops, language_model_of, recognizer_of, synthesizer_of
 from agent.machine import Finding, findings
 from agent.say import choose_voice
 from asr.interface import SAMPLE_RATE_HZ
 from llm.interface import Message
 
 _TRY_LIMIT_S = 60.0
-_INSTALL = "make run, or: python -m pip install -c constraints.txt ."
+_OWN = "of your own"  # engines chosen one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +24,12 @@ class Diagnosis:
 
     machine: tuple[Finding, ...]
     profiles: dict[str, tuple[Finding, ...]]
-    auto: str  # the profile that `auto` picks
+    chosen: str  # the one that the settings choose
 
     @property
     def can_serve(self) -> bool:
-        """Whether the profile that `auto` picks works on this machine."""
-        return all(finding.status != "missing" for finding in (*self.machine, *self.profiles[self.auto]))
+        """Whether the chosen engines work on this machine."""
+        return all(finding.status != "missing" for finding in (*self.machine, *self.profiles[self.chosen]))
 
     def as_json(self) -> dict[str, Any]:
         """For `json.dumps`."""
@@ -37,10 +37,13 @@ class Diagnosis:
 
 
 async def examine(settings: Settings) -> Diagnosis:
-    """Look at the machine and try the engines of every profile of this build; takes seconds."""
+    """Look at the machine, try the engines of every profile of this build and those of the settings; takes seconds."""
     machine = await findings(settings)
-    profiles = {name: tuple([finding async for finding in _try_profile(name)]) for name in PROFILES}
-    return Diagnosis(tuple(machine), profiles, resolve_profile(AUTO))
+    candidates = {name: load_settings(None, {}, {"profile": name}) for name in PROFILES}
+    chosen = next((name for name, of in candidates.items() if _engines(of) == _engines(settings)), _OWN)
+    candidates[chosen] = settings
+    profiles = {name: tuple([finding async for finding in _try(of)]) for name, of in candidates.items()}
+    return Diagnosis(tuple(machine), profiles, chosen)
 
 
 def report(diagnosis: Diagnosis) -> Sequence[str]:
@@ -48,7 +51,7 @@ def report(diagnosis: Diagnosis) -> Sequence[str]:
     lines: list[str] = ["this machine"]
     lines += [_line(finding) for finding in diagnosis.machine]
     for profile, parts in diagnosis.profiles.items():
-        lines.append(f"profile {profile}" + (" (what auto picks)" if profile == diagnosis.auto else ""))
+        lines.append(f"profile {profile}" + (" (chosen)" if profile == diagnosis.chosen else ""))
         lines += [_line(finding) for finding in parts]
     lines.append("ready: parley serve" if diagnosis.can_serve else "not ready: mend what is missing above")
     return lines
@@ -59,8 +62,11 @@ def _line(finding: Finding) -> str:
     return f"  {finding.status:<8} {finding.name:<12} {finding.found}{remedy}"
 
 
-async def _try_profile(profile: str) -> AsyncIterator[Finding]:
-    settings = load_settings(None, {}, {"profile": profile})
+def _engines(settings: Settings) -> tuple[str, str, str]:
+    return settings.asr.kind, settings.llm.kind, settings.tts.kind
+
+
+async def _try(settings: Settings) -> AsyncIterator[Finding]:
     attempts: tuple[tuple[str, str, Callable[[Settings], Awaitable[str]]], ...] = (
         ("ears", settings.asr.kind, _try_ears),
         ("mind", settings.llm.kind, _try_mind),
@@ -73,14 +79,15 @@ async def _try_profile(profile: str) -> AsyncIterator[Finding]:
         except TimeoutError:
             yield Finding(part, "missing", f"{kind}: no answer within {_TRY_LIMIT_S:.0f} s", "try again")
         except Exception as error:  # whatever is wrong with an engine is what a doctor reports
-            yield Finding(part, "missing", f"{kind}: {error}", _INSTALL)
+            yield Finding(part, "missing", f"{kind}: {error}", "mend that, or choose another engine")
         else:
             yield Finding(part, "ok", f"{kind}: {found}")
 
 
 async def _try_ears(settings: Settings) -> str:
     async with (
-        recognizer_of(settings) as recognizer,
+        StepLoops() as loops,
+        recognizer_of(settings, loops) as recognizer,
         recognizer.listen(language=settings.call.language) as recognition,
     ):
         recognition.push(np.zeros(SAMPLE_RATE_HZ, np.float32))
@@ -103,7 +110,7 @@ async def _try_mind(settings: Settings) -> str:
 
 async def _try_mouth(settings: Settings) -> str:
     language = settings.call.language
-    async with synthesizer_of(settings) as synthesizer:
+    async with StepLoops() as loops, synthesizer_of(settings, loops) as synthesizer:
         voice = choose_voice(synthesizer, settings.call.speech.voice, language)
         async with synthesizer.speak("Hello.", voice=voice, language=language) as utterance:
             async for chunk in utterance:

@@ -1,14 +1,16 @@
 """The only place that names concrete engines; each is imported when it is chosen, never before."""
 
 import logging
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar
 
+from agent.about import about
 from agent.config import Settings
 from agent.errors import EngineUnavailable
-from asr.config import SphinxConfig
+from asr.config import SphinxConfig, VoxtralRealtimeConfig
 from asr.interface import Recognizer
 from llm.config import DemoConfig
 from llm.interface import LanguageModel
@@ -16,27 +18,60 @@ from tts.config import EspeakConfig, VoxtralTTSConfig
 from tts.interface import Synthesizer
 
 if TYPE_CHECKING:
+    from llm.steploop import StepLoop
     from pipelines.call import Engines
+
+Engine = TypeVar("Engine")
 
 _log = logging.getLogger(__name__)
 
 
+class StepLoops:
+    """The step loop of each device, shared by the engines on it and started for the first; a context."""
+
+    def __init__(self) -> None:
+        self._loops: dict[str, StepLoop] = {}
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def of(self, device: str) -> "StepLoop":
+        """The loop of this device, such as cpu, cuda or cuda:1."""
+        from llm.steploop import StepLoop
+
+        name = "cuda:0" if device == "cuda" else device
+        if name not in self._loops:
+            self._loops[name] = await self._stack.enter_async_context(StepLoop(name))
+        return self._loops[name]
+
+
 @asynccontextmanager
 async def open_engines(settings: Settings) -> AsyncGenerator["Engines", None]:
-    """The chosen recogniser, language model and synthesiser, ready to work; stopped on leaving."""
+    """The chosen recogniser, language model and synthesiser, ready to work; stopped on leaving.
+
+    Raises:
+        EngineUnavailable: an engine cannot be started here; so say the errors of the interfaces, too.
+    """
     from pipelines.call import Engines  # brings Pipecat, which a command with one engine does without
 
     async with (
-        recognizer_of(settings) as recognizer,
+        StepLoops() as loops,
+        recognizer_of(settings, loops) as recognizer,
         language_model_of(settings) as language_model,
-        synthesizer_of(settings) as synthesizer,
+        synthesizer_of(settings, loops) as synthesizer,
     ):
         _log.info("ears: %s, mind: %s, mouth: %s", settings.asr.kind, settings.llm.kind, settings.tts.kind)
-        yield Engines(recognizer, synthesizer, language_model, about=describe(settings))
+        yield Engines(recognizer, synthesizer, language_model, about=about(settings))
 
 
 @asynccontextmanager
-async def recognizer_of(settings: Settings) -> AsyncGenerator[Recognizer, None]:
+async def recognizer_of(settings: Settings, loops: StepLoops) -> AsyncGenerator[Recognizer, None]:
     """The chosen recogniser, stopped on leaving."""
     match settings.asr:
         case SphinxConfig() as config:
@@ -44,6 +79,12 @@ async def recognizer_of(settings: Settings) -> AsyncGenerator[Recognizer, None]:
             from llm.demo_grammar import training_sentences
 
             async with SphinxRecognizer(config, training_sentences()) as recognizer:
+                yield recognizer
+        case VoxtralRealtimeConfig() as config:
+            _require_torch("asr")
+            from asr.engine import VoxtralRecognizer
+
+            async with _started(VoxtralRecognizer(config, await loops.of(config.device))) as recognizer:
                 yield recognizer
 
 
@@ -58,7 +99,7 @@ async def language_model_of(settings: Settings) -> AsyncGenerator[LanguageModel,
 
 
 @asynccontextmanager
-async def synthesizer_of(settings: Settings) -> AsyncGenerator[Synthesizer, None]:
+async def synthesizer_of(settings: Settings, loops: StepLoops) -> AsyncGenerator[Synthesizer, None]:
     """The chosen synthesiser, stopped on leaving."""
     match settings.tts:
         case EspeakConfig() as config:
@@ -67,40 +108,29 @@ async def synthesizer_of(settings: Settings) -> AsyncGenerator[Synthesizer, None
             async with EspeakSynthesizer(config) as synthesizer:
                 yield synthesizer
         case VoxtralTTSConfig() as config:
-            _require_torch("voxtral")
-            from llm.checkpoint import CheckpointError
-            from llm.steploop import StepLoop
+            _require_torch("tts")
             from tts.engine import VoxtralSynthesizer
 
-            async with AsyncExitStack() as stack:
-                loop = await stack.enter_async_context(StepLoop("speech"))
-                try:
-                    synthesizer = await stack.enter_async_context(VoxtralSynthesizer(config, loop))
-                except CheckpointError as error:
-                    raise EngineUnavailable(str(error)) from error
+            async with _started(VoxtralSynthesizer(config, await loops.of(config.device))) as synthesizer:
                 yield synthesizer
 
 
-def _require_torch(engine: str) -> None:
+@asynccontextmanager
+async def _started(engine: AbstractAsyncContextManager[Engine]) -> AsyncGenerator[Engine, None]:
+    """An engine of our own, entered; what is wrong with its checkpoint becomes an error of ours."""
+    from llm.checkpoint import CheckpointError
+
+    async with AsyncExitStack() as stack:
+        try:
+            started = await stack.enter_async_context(engine)
+        except CheckpointError as error:
+            raise EngineUnavailable(str(error)) from error
+        yield started
+
+
+def _require_torch(part: str) -> None:
     if find_spec("torch") is None:
         raise EngineUnavailable(
-            f"the {engine} engine needs PyTorch, which is not installed; "
+            f"{part}.kind = voxtral needs PyTorch, which is not installed; "
             "run: python -m pip install -c constraints.txt '.[engines]'"
         )
-
-
-def describe(settings: Settings) -> Mapping[str, Any]:
-    """What the page tells its reader: the `engine`, a `note` on a limit worth knowing, things to `try` to say."""
-    match settings.asr:
-        case SphinxConfig():
-            note = "demo vocabulary only"
-    match settings.llm:
-        case DemoConfig():
-            suggestions = (
-                "What time is it?",
-                "What is twelve times seven?",
-                "Tell me a story.",
-                "Book a table for tomorrow.",
-                "Count to twenty.",
-            )
-            return {"engine": "Demo mind: scripted", "note": note, "try": suggestions}

@@ -118,7 +118,7 @@ def test_listen_to_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.Captu
 def test_doctor_tries_the_embedded_profile(capsys: pytest.CaptureFixture[str]) -> None:
     status = cli.main(["doctor", "--json"])
     diagnosis = json.loads(capsys.readouterr().out)
-    assert diagnosis["auto"] == "embedded"
+    assert diagnosis["chosen"] == "embedded"
     parts = {finding["name"]: finding["status"] for finding in diagnosis["profiles"]["embedded"]}
     assert parts == {"ears": "ok", "mind": "ok", "mouth": "ok"}
     machine = {finding["name"]: finding for finding in diagnosis["machine"]}
@@ -126,6 +126,29 @@ def test_doctor_tries_the_embedded_profile(capsys: pytest.CaptureFixture[str]) -
     assert machine["packages"]["status"] == "ok"
     assert all(finding["remedy"] for finding in diagnosis["machine"] if finding["status"] != "ok")
     assert status == (0 if diagnosis["can_serve"] else 1)
+
+
+def test_doctor_tries_the_engines_of_the_settings(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PARLEY_TTS__KIND", "voxtral")
+    monkeypatch.setenv("PARLEY_TTS__CHECKPOINT", "/no/such/folder")
+    monkeypatch.setenv("PARLEY_TTS__DEVICE", "cpu")
+    assert cli.main(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert "profile of your own (chosen)" in out
+    assert "no checkpoint folder /no/such/folder" in out
+    assert "not ready" in out
+
+
+def test_an_engine_that_cannot_start_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PARLEY_TTS__KIND", "voxtral")
+    monkeypatch.setenv("PARLEY_TTS__CHECKPOINT", "/no/such/folder")
+    monkeypatch.setenv("PARLEY_TTS__DEVICE", "cpu")
+    line = failure(capsys, ["say", "hello", "--out", str(tmp_path / "x.wav")])
+    assert "no checkpoint folder /no/such/folder" in line
 
 
 def test_a_token_opens_calls(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

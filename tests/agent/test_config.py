@@ -80,7 +80,9 @@ def test_settings_are_frozen() -> None:
         ("[server]\nprot = 1", "server.prot: no such setting; did you mean port?"),
         ("[nonsense]\nx = 1", "nonsense: no such setting; there are admission, asr, call"),
         ("server = 3", "server: wanted a table, found 3; correct it"),
-        ('[asr]\nkind = "ears"', "asr.kind: wanted 'sphinx', found 'ears'"),
+        ('[asr]\nkind = "ears"', "asr.kind: wanted one of 'sphinx', 'voxtral', found 'ears'"),
+        ('[tts]\nkind = "mouth"', "tts.kind: wanted one of 'espeak', 'voxtral', found 'mouth'; choose one of these"),
+        ("tts = 3", "tts: wanted a table, found 3; correct it"),
         ('profile = "gpu"', "profile: wanted one of auto, embedded, found 'gpu'; this build has no other engines"),
         ("profile = [1]", "profile: wanted one of auto, embedded, found [1]"),
         (
@@ -93,6 +95,24 @@ def test_settings_are_frozen() -> None:
 def test_each_mistake_in_the_file_is_one_line_that_names_it(tmp_path: Path, toml: str, expected: str) -> None:
     file = write(tmp_path, toml)
     assert the_error(file).startswith(f"{file}: {expected}")
+
+
+def test_another_kind_brings_its_own_settings(tmp_path: Path) -> None:
+    settings = load_settings(write(tmp_path, '[tts]\nkind = "voxtral"\ncheckpoint = "/weights"'), {})
+    assert settings.tts.kind == "voxtral"
+    assert settings.asr.kind == "sphinx"
+
+
+def test_a_missing_setting_says_what_it_is_for() -> None:
+    line = the_error(environment={"PARLEY_TTS__KIND": "voxtral"})
+    assert line.startswith("settings: tts.checkpoint: missing; add it: Folder of the released checkpoint")
+
+
+def test_a_misspelt_setting_of_a_chosen_kind() -> None:
+    line = the_error(
+        environment={"PARLEY_TTS__KIND": "voxtral", "PARLEY_TTS__CHECKPOINT": "/weights", "PARLEY_TTS__DEVCE": "cpu"}
+    )
+    assert line == "environment: PARLEY_TTS__DEVCE: no such setting; did you mean device?"
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ async def test_udp_reaches_itself() -> None:
 @pytest.mark.parametrize(("status", "can_serve"), [("ok", True), ("warning", True), ("missing", False)])
 def test_only_what_is_missing_prevents_serving(status: str, can_serve: bool) -> None:
     finding = Finding("mouth", status, "espeak: found", "do this")  # pyright: ignore[reportArgumentType]
-    diagnosis = Diagnosis((), {"embedded": (finding,)}, auto="embedded")
+    diagnosis = Diagnosis((), {"embedded": (finding,)}, chosen="embedded")
     assert diagnosis.can_serve is can_serve
     assert diagnosis.as_json()["can_serve"] is can_serve
     lines = report(diagnosis)
