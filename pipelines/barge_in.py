@@ -2,8 +2,11 @@
 
 Decisions come in steps, each reversible until the last. *Suspect* is early and cheap: playout ducks, synthesis holds.
 *Hush* falls silent within about 300 ms of the first sound, before any word can be known; nothing is thrown away yet.
-*Cut* gives the floor to the caller, once words ask for it or the voice goes on. *Resume* takes it all back: after a
-cough or an "mhm" the agent goes on where it was, to the sample.
+*Cut* gives the floor to the caller, once the voice has lasted or its words ask for it. *Resume* takes it all back:
+after a cough or an "mhm" the agent goes on where it was, to the sample.
+
+Only final words count. A recogniser's first guess at 300 ms of sound is a guess, and since a hush costs nothing there
+is no need to act on it.
 """
 
 from dataclasses import dataclass, replace
@@ -37,9 +40,13 @@ class Evidence:
     voiced_ms: int = 0
     hum_ms: int = 0
     silence_ms: int = 0  # since the last sound
-    words: str = ""  # recognised so far
-    is_transcribed: bool = False  # the words are final
+    words: str | None = None  # final; None until they are known
     stage: Decision = Decision.WAIT  # what has been decided so far: WAIT, SUSPECT or HUSH
+
+    @property
+    def is_hum(self) -> bool:
+        """Whether the mouth stayed closed."""
+        return 0 < self.voiced_ms * HUM_SHARE <= self.hum_ms
 
     def with_window(
         self, window_ms: int, *, is_speech: bool, is_sibilant: bool, is_voiced: bool, is_hum: bool
@@ -76,21 +83,16 @@ def decide(evidence: Evidence, config: BargeInConfig) -> Verdict:
     """Judge the evidence; deterministic and without memory."""
     if evidence.stage is Decision.WAIT:
         if evidence.sound_ms >= config.suspect_ms:
-            return Verdict(Decision.SUSPECT, "voice")
+            return Verdict(Decision.SUSPECT, "sound")
         return Verdict(Decision.RESUME, "too short") if evidence.silence_ms >= config.silence_ms else WAIT
-    has_words = bool(evidence.words.strip())
-    if has_words and asks_for_floor(evidence.words):
-        if evidence.speech_ms >= config.word_ms or evidence.is_transcribed:
-            return Verdict(Decision.CUT, "words")
-    elif evidence.speech_ms >= config.backchannel_ms:
-        return Verdict(Decision.CUT, "long back-channel")
-    elif not has_words and evidence.hum_ms < HUM_SHARE * evidence.voiced_ms and evidence.voiced_ms >= config.voiced_ms:
-        if evidence.sound_ms >= config.sustained_ms:
-            return Verdict(Decision.CUT, "sustained speech")
-        if evidence.sound_ms >= config.hush_ms and evidence.stage is not Decision.HUSH:
-            return Verdict(Decision.HUSH, "speech")
-    if evidence.silence_ms >= config.silence_ms and evidence.is_transcribed:
-        return Verdict(Decision.RESUME, "back-channel" if has_words else "no words")
+    if evidence.sound_ms >= (config.backchannel_ms if evidence.is_hum else config.sustained_ms):
+        return Verdict(Decision.CUT, "lasting voice")
+    if evidence.words is not None:
+        is_asking = evidence.sound_ms >= config.word_ms and not evidence.is_hum and asks_for_floor(evidence.words)
+        return Verdict(Decision.CUT, "words") if is_asking else Verdict(Decision.RESUME, "no word asks for the floor")
     if evidence.silence_ms >= config.transcript_wait_ms:
         return Verdict(Decision.RESUME, "silence")
+    is_voice = evidence.voiced_ms >= config.voiced_ms and not evidence.is_hum
+    if is_voice and evidence.sound_ms >= config.hush_ms and evidence.stage is not Decision.HUSH:
+        return Verdict(Decision.HUSH, "voice")
     return WAIT

@@ -31,6 +31,9 @@ class TurnConfig(BaseModel):
         ge=0,
         description="A turn never ends before this multiple of the caller's usual pause in mid-turn.",
     )
+    unclear_confidence: float = Field(
+        default=0.5, ge=0, le=1, description="Words recognised with less, in a sound too short for words, are noise."
+    )
     use_smart_turn: bool = Field(default=True, description="Ask Smart Turn about the melody; it is only a hint.")
 
 
@@ -43,16 +46,14 @@ class BargeInConfig(BaseModel):
     hush_ms: PositiveInt = Field(
         default=192, description="Sound that silences playout, unless hummed or without pitch."
     )
-    voiced_ms: PositiveInt = Field(
-        default=64, description="Of that sound, at least this much has pitch; a breath has none."
-    )
+    voiced_ms: PositiveInt = Field(default=64, description="Of that, at least this much has pitch; a breath has none.")
     sustained_ms: PositiveInt = Field(default=608, description="Sound that cuts without words, unless hummed.")
+    backchannel_ms: PositiveInt = Field(default=800, description="Humming longer than this cuts.")
     word_ms: PositiveInt = Field(
-        default=128, description="Speech that cuts once a word beyond a back-channel is recognised."
+        default=288, description="Sound too short for a word: words recognised in it are none."
     )
-    backchannel_ms: PositiveInt = Field(default=800, description="Humming or back-channel words longer than this cut.")
-    silence_ms: PositiveInt = Field(default=160, description="Silence that resumes, if no word asks for the floor.")
-    transcript_wait_ms: PositiveInt = Field(default=352, description="Silence that resumes without waiting for words.")
+    silence_ms: PositiveInt = Field(default=160, description="Silence that forgets a sound too short to suspect.")
+    transcript_wait_ms: PositiveInt = Field(default=384, description="Silence that resumes without waiting for words.")
     duck_db: float = Field(default=-15.0, le=0, description="Gain of playout while the agent wonders.")
     ramp_ms: float = Field(default=10.0, gt=0, description="Length of gain ramps and of the fade at a cut.")
 

@@ -27,7 +27,7 @@ _RATE = np.array(SAMPLE_RATE_HZ, dtype=np.int64)
 @cache
 def session() -> onnxruntime.InferenceSession:
     """The process's session; safe to run from several threads."""
-    options: Any = onnxruntime.SessionOptions()
+    options = cast("Any", onnxruntime).SessionOptions()
     options.inter_op_num_threads = 1
     options.intra_op_num_threads = 1
     model = files("pipecat.audio.vad.data").joinpath("silero_vad.onnx")

@@ -66,6 +66,7 @@ class TurnTaking(FrameProcessor):
         self._opinion: asyncio.Task[None] | None = None  # Smart Turn being asked
         self._last_speech = 0  # samples: the end of the last speech window
         self._last_speech_at = 0.0  # the same on the event loop's clock
+        self._voice_ms = 0  # speech since the last onset
         self._now = 0  # samples
         self._is_paused = True  # since voice detection's last edge
         self._unanswered = 0  # flushes whose final transcript is still to come
@@ -103,6 +104,7 @@ class TurnTaking(FrameProcessor):
     async def _on_window(self, frame: VoiceFrame) -> None:
         self._now = frame.end_samples
         if frame.is_speech:
+            self._voice_ms += WINDOW_MS
             self._last_speech = frame.end_samples
             self._last_speech_at = asyncio.get_running_loop().time()
         if self._turn:
@@ -116,6 +118,7 @@ class TurnTaking(FrameProcessor):
         if self._is_paused and self._turn:
             self._habit = self._habit.after(self._silence_ms)
         self._is_paused = False
+        self._voice_ms = self._config.voice.onset_ms
         self._sounds_complete = None
         if not self._turn and not self._agent.has_floor:
             await self._begin_turn(CallerTurn())
@@ -132,12 +135,20 @@ class TurnTaking(FrameProcessor):
         if self._ignored:
             self._ignored -= transcript.is_final
             return
+        if transcript.is_final and self._is_noise(transcript):
+            transcript = replace(transcript, text="")
         if self._turn:
             self._turn.hear(transcript.text, is_final=transcript.is_final)
             await self._maybe_end_turn()
-        elif self._overlap:
-            self._overlap = replace(self._overlap, words=transcript.text, is_transcribed=transcript.is_final)
+        elif self._overlap and transcript.is_final:
+            self._overlap = replace(self._overlap, words=transcript.text)
             await self._judge_overlap()
+
+    def _is_noise(self, transcript: Transcript) -> bool:
+        """Whether the words are those that a recogniser hears in a cough."""
+        config = self._config
+        is_unclear = transcript.confidence is not None and transcript.confidence < config.turns.unclear_confidence
+        return is_unclear and self._voice_ms < config.barge_in.word_ms
 
     async def _on_typed(self, frame: LLMMessagesAppendFrame) -> None:
         """A client sent text instead of speech."""
@@ -248,7 +259,7 @@ class TurnTaking(FrameProcessor):
         self._overlap = None
         before = "" if was_heard else self._conversation.reopen_turn()
         turn = CallerTurn(said=before)
-        turn.hear(evidence.words, is_final=evidence.is_transcribed)
+        turn.hear(evidence.words or "", is_final=True)
         await self.broadcast_interruption()
         await self._begin_turn(turn)
 
@@ -261,5 +272,5 @@ class TurnTaking(FrameProcessor):
             self._agent.resume()
         if not self._is_paused or evidence.words:
             turn = CallerTurn()
-            turn.hear(evidence.words, is_final=evidence.is_transcribed)
+            turn.hear(evidence.words or "", is_final=True)
             await self._begin_turn(turn)

@@ -279,8 +279,8 @@ class Chain:
                 self._is_active = False
                 await self.push(VADUserStoppedSpeakingFrame())
 
-    async def transcript(self, text: str, *, is_final: bool) -> None:
-        await self.push(TranscriptFrame(Transcript(text, is_final, 0, 0)))
+    async def transcript(self, text: str, *, is_final: bool, confidence: float | None = None) -> None:
+        await self.push(TranscriptFrame(Transcript(text, is_final, 0, 0, confidence=confidence)))
 
     async def says(self, text: str) -> None:
         """A whole turn of the caller, to the request for a reply."""

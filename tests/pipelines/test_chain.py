@@ -92,7 +92,7 @@ async def test_the_interrupting_words_become_the_next_turn(chain: Any) -> None:
     await start_story(chain, heard_words=3)
     chain.model.scripts.append([TextDelta("Okay.")])
     await chain.voice(4)
-    await chain.transcript("stop", is_final=False)
+    await chain.transcript("top", is_final=False)
     await chain.voice(6)
     await chain.silence(7)
     await chain.transcript("stop please", is_final=True)
@@ -118,7 +118,7 @@ async def test_a_false_alarm_loses_and_repeats_nothing(chain: Any) -> None:
 async def test_a_long_doubt_is_not_heard_as_a_hole(chain: Any) -> None:
     """Held synthesis goes on, ducked, before playout runs dry."""
     await start_story(chain, heard_words=3)
-    for _ in range(20):
+    for _ in range(18):
         await chain.voice(1, is_hum=True)
         assert np.all((await chain.play(2)) > 0)
     assert chain.counts.underruns == 0
@@ -127,13 +127,11 @@ async def test_a_long_doubt_is_not_heard_as_a_hole(chain: Any) -> None:
 
 async def test_a_back_channel_does_not_become_a_turn(chain: Any) -> None:
     await start_story(chain, heard_words=3)
-    await chain.voice(4)
-    await chain.transcript("mhm", is_final=False)
-    await chain.voice(6)
+    await chain.voice(10)
     await chain.silence(7)
     await chain.transcript("mhm", is_final=True)
     await chain.silence(30)
-    assert chain.counts.decisions == ["suspect", "resume"]
+    assert chain.counts.decisions == ["suspect", "hush", "resume"]
     assert len(chain.model.asked) == 1
 
 
@@ -158,6 +156,23 @@ async def test_noise_without_words_ends_without_a_reply(chain: Any) -> None:
     assert chain.conversation.messages == ()
     await chain.says("hello")
     assert chain.model.asked == [(Message("user", "hello"),)]
+
+
+async def test_a_cough_is_no_turn_whatever_the_recogniser_makes_of_it(chain: Any) -> None:
+    await chain.voice(6)
+    await chain.silence(7)
+    await chain.transcript("half", is_final=True, confidence=0.3)
+    await chain.silence(40)
+    assert chain.model.asked == []
+
+
+async def test_unclear_words_of_some_length_are_answered(chain: Any) -> None:
+    """The mind says kindly that it did not understand."""
+    await chain.voice(30)
+    await chain.silence(7)
+    await chain.transcript("half a loaf", is_final=True, confidence=0.3)
+    await chain.silence(40)
+    assert len(chain.model.asked) == 1
 
 
 async def test_tools_run_and_their_results_reach_the_model(chain_with_tools: Any) -> None:
