@@ -81,7 +81,7 @@ async def speaker(model: VoxtralTTS, slots: int) -> AsyncIterator[Speaker]:
         def prepare() -> SpeechStepper:
             state = SpeechSlots(model, count=slots, pages=slots * PAGES_PER_SLOT)
             state.warm(VOICE, slot=0)
-            return SpeechStepper(state, handover, batches=buckets(1, slots), prefill_tokens=1024, guidance=1.2)
+            return SpeechStepper(state, handover, batches=buckets(slots), prefill_tokens=1024, guidance=1.2)
 
         stepper = await loop.run(prepare)
         await loop.attach(stepper)

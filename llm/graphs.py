@@ -39,10 +39,7 @@ class GraphPool:
         return graph.replay
 
 
-def buckets(smallest: int, largest: int) -> tuple[int, ...]:
-    """Batch sizes to capture: `smallest` doubled up to `largest`, and `largest`."""
-    sizes: list[int] = []
-    while smallest < largest:
-        sizes.append(smallest)
-        smallest *= 2
-    return (*sizes, largest)
+def buckets(largest: int) -> tuple[int, ...]:
+    """Batch sizes to capture: the powers of two below `largest`, and `largest`."""
+    powers = [1 << exponent for exponent in range((largest - 1).bit_length())]
+    return (*powers, largest)

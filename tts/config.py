@@ -39,11 +39,6 @@ class VoxtralTTSConfig(BaseModel):
     largest_batch: PositiveInt | None = Field(
         default=None, description="Rows of one step, the most urgent first; as many as slots if not given."
     )
-    smallest_batch: PositiveInt = Field(
-        default=1,
-        description="Rows to which a smaller step is padded. If it is largest_batch, and prefill_tokens is 1, the "
-        "samples of an utterance with a given seed are the same to the bit whoever else is speaking.",
-    )
     cache_tokens_per_slot: PositiveInt = Field(
         default=768, description="Mean cache tokens of a slot: prompt and 12.5 a second. Slots share them all."
     )

@@ -162,7 +162,7 @@ class VoxtralSynthesizer:
         stepper = SpeechStepper(
             slots,
             handover,
-            batches=buckets(config.smallest_batch, min(config.largest_batch or config.slots, config.slots)),
+            batches=buckets(min(config.largest_batch or config.slots, config.slots)),
             prefill_tokens=config.prefill_tokens,
             guidance=config.guidance,
         )

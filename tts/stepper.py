@@ -1,8 +1,8 @@
 """The speech engine on the step loop's thread: admits, prefills and synthesises one frame at a time for all rows.
 
 Between Euler steps it reads the rows' flags. A row that was held or cancelled drops out of the frame, which commits
-nothing of it; when all have, the frame ends there. The rows left are computed as if nothing had happened: the batch
-keeps its shape, and so every row its bits.
+nothing of it; when all have, the frame ends there. The rows left are computed as if nothing had happened, to the bit:
+sums depend on the shape of a batch, so an utterance is never moved to a smaller one, now or later.
 """
 
 import logging
@@ -191,9 +191,12 @@ class SpeechStepper(Steppable):
         jobs = [job for job in jobs if self._reserve(job)]
         if not jobs:
             return
-        program = next(program for program in self.programs if program.batch.size >= len(jobs))
+        size = max(len(jobs), *(job.batch_size for job in jobs))
+        program = next(program for program in self.programs if program.batch.size >= size)
         self.counters.frame_steps += 1
         live = list(jobs)
+        for job in jobs:
+            job.batch_size = program.batch.size
         program.batch.select([job.row.slot for job in jobs])
         program.begin()
         for euler in program.euler:

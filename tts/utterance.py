@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -27,7 +27,8 @@ class Job:
     cutter: ChunkCutter
     outlet: Outlet[SpeechChunk]
     admitted: asyncio.Future[None]
-    euler_steps: int = field(default=0)  # launched for it
+    batch_size: int = 0  # of the largest batch it was in
+    euler_steps: int = 0  # launched for it
 
     @classmethod
     def of(

@@ -157,11 +157,11 @@ async def test_cancelled_between_euler_steps(
     model: VoxtralTTS, during_euler: list[Callable[[int], None]], at: int
 ) -> None:
     """No further Euler step for it, nothing delivered, the slot free at the next step, the others the same bits."""
-    undisturbed = Bench(model, batches=(4,))
+    undisturbed = Bench(model)
     plain = [undisturbed.submit(which) for which in range(3)]
     await undisturbed.run()
 
-    bench = Bench(model, batches=(4,))
+    bench = Bench(model)
     jobs = [bench.submit(which) for which in range(3)]
     victim = jobs[1]
 
@@ -207,11 +207,11 @@ async def test_a_frame_that_nobody_wants_ends_between_euler_steps(
 async def test_held_then_resumed_speaks_the_same_samples(
     model: VoxtralTTS, during_euler: list[Callable[[int], None]], at: int
 ) -> None:
-    undisturbed = Bench(model, batches=(2,))
+    undisturbed = Bench(model)
     plain = [undisturbed.submit(which) for which in range(2)]
     await undisturbed.run()
 
-    bench = Bench(model, batches=(2,))
+    bench = Bench(model)
     jobs = [bench.submit(which) for which in range(2)]
     held = jobs[0]
     launched: list[int] = []
@@ -235,11 +235,11 @@ async def test_held_then_resumed_speaks_the_same_samples(
 
 
 async def test_a_row_that_becomes_not_a_number_fails_alone(model: VoxtralTTS) -> None:
-    undisturbed = Bench(model, batches=(4,))
+    undisturbed = Bench(model)
     plain = [undisturbed.submit(which) for which in range(3)]
     await undisturbed.run()
 
-    bench = Bench(model, batches=(4,))
+    bench = Bench(model)
     jobs = [bench.submit(which) for which in range(3)]
     while jobs[1].row.frames < 3:
         await bench.step()
@@ -297,7 +297,7 @@ async def test_prompts_that_do_not_fit_together_begin_one_by_one(
 
 
 async def test_who_finds_no_slot_is_refused_and_a_cancelled_slot_is_given_again(model: VoxtralTTS) -> None:
-    bench = Bench(model, count=2, batches=(2,))
+    bench = Bench(model, count=2, batches=(1, 2))
     first, second, third = (bench.submit(which) for which in range(3))
     await bench.step()
     assert first.admitted.result() is None
