@@ -1,5 +1,6 @@
 """Attention over the pages of a cache, in ways that give equal results.
 
+`store_turned` writes tokens to their pages before any is attended to; `llm.rotary_kernel` does so on CUDA.
 `attend_segments` reads each row's real length, in a loop on the host: prefill everywhere, decoding on a CPU.
 `attend_gathered` copies and masks a fixed span of every row: decoding with static shapes where Triton is missing.
 `llm.decode_kernel` reads each row's real length on the device: decoding on CUDA.
@@ -13,9 +14,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from llm.cache import PagedCache
+from llm.layers import rotate
 
 Mix = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Queries [N, H, hd] and one layer's key and value pages [pages, page_tokens, KV, hd] -> mixed values [N, H, hd]."""
+
+Store = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+"""Queries [N, H, hd], keys and values [N, KV, hd], one layer's key and value pages, written to -> turned queries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,23 @@ class _View:
     first: int
     last: int
     mask: Tensor | None  # [T, last - first] bool; None: every query sees all of them
+
+
+def store_turned(turn: Tensor, query_turn: Tensor, places: Tensor) -> Store:
+    """Turn queries and keys, and write keys and values to their pages.
+
+    Args:
+        turn: what `llm.layers.rotation` says of each token, [N, hd / 2] complex64.
+        query_turn: the same for the queries, whose length may differ from 1.
+        places: index of each token's place into the tokens of all pages, [N] int64.
+    """
+
+    def store(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        keys.flatten(0, 1).index_copy_(0, places, rotate(k, turn).to(keys.dtype))
+        values.flatten(0, 1).index_copy_(0, places, v.to(values.dtype))
+        return rotate(q, query_turn)
+
+    return store
 
 
 def attend_segments(cache: PagedCache, parts: Sequence[Segment]) -> Mix:

@@ -2,7 +2,8 @@
 
 Split-KV flash decoding in two Triton kernels: the pages of a row are dealt out over `splits` programs for each key
 head, which attend with all query heads of their group; a second pass joins the parts. `attend_segments` is the twin.
-Imported on machines with CUDA only. The kernels' annotations are strings because Triton compiles them too.
+Imported on machines with CUDA only. Triton reads the kernels' annotations: it must see
+`constexpr` under this name and must not see `Any`.
 """
 
 from typing import TYPE_CHECKING, Any, cast
@@ -20,8 +21,10 @@ tl = cast("Any", _language)
 
 if TYPE_CHECKING:
     constexpr = int  # what a kernel's compile-time arguments are to its caller
+else:
+    constexpr = tl.constexpr
 
-TENSOR_CORE_ROWS = 16  # least rows of a matrix product on tensor cores: groups of query heads are padded to it
+TENSOR_CORE_SIZE = 16  # least size of a matrix product on tensor cores: groups of query heads and heads are padded
 PROGRAMS = 256  # about two for each multiprocessor of a large card
 MOST_SPLITS = 32
 
@@ -36,16 +39,17 @@ def _attend_part(
     positions: "Any",  # [B]
     peaks: "Any",  # [B, KV, SPLITS, PADDED] float32: largest score of the part
     totals: "Any",  # like peaks: sum of exp(score - peak)
-    mixed: "Any",  # [B, KV, SPLITS, PADDED, HD] float32: values weighted with exp(score - peak)
+    mixed: "Any",  # [B, KV, SPLITS, PADDED, WIDTH] float32: values weighted with exp(score - peak)
     scale: "Any",
     columns: "Any",
     window: "Any",  # no position is so large where there is none
-    KV: "constexpr",  # noqa: N803
-    G: "constexpr",  # noqa: N803
-    PADDED: "constexpr",  # noqa: N803
-    HD: "constexpr",  # noqa: N803
-    PAGE: "constexpr",  # noqa: N803
-    SPLITS: "constexpr",  # noqa: N803
+    KV: constexpr,  # noqa: N803
+    G: constexpr,  # noqa: N803
+    PADDED: constexpr,  # noqa: N803
+    HD: constexpr,  # noqa: N803
+    WIDTH: constexpr,  # noqa: N803  # HD padded
+    PAGE: constexpr,  # noqa: N803
+    SPLITS: constexpr,  # noqa: N803
 ) -> None:
     b = tl.program_id(0)
     head = tl.program_id(1)
@@ -58,20 +62,21 @@ def _attend_part(
     last = tl.minimum(first + per_split, tl.cdiv(end, PAGE))
 
     member = tl.arange(0, PADDED)
-    dim = tl.arange(0, HD)
+    dim = tl.arange(0, WIDTH)
     token = tl.arange(0, PAGE)
     of_query = ((b * KV + head) * G + member)[:, None] * HD + dim[None, :]
-    query = tl.load(q + of_query, mask=member[:, None] < G, other=0.0)  # [PADDED, HD]
+    real = (dim < HD)[None, :]
+    query = tl.load(q + of_query, mask=(member[:, None] < G) & real, other=0.0)  # [PADDED, WIDTH]
     peak = tl.full([PADDED], float("-inf"), tl.float32)
     total = tl.zeros([PADDED], tl.float32)
-    sums = tl.zeros([PADDED, HD], tl.float32)
+    sums = tl.zeros([PADDED, WIDTH], tl.float32)
     for number in range(first, last):
         page = tl.load(tables + row * columns + number % columns)
         at = number * PAGE + token
         of_token = ((page * PAGE + token) * KV + head)[:, None] * HD + dim[None, :]
         visible = (at >= begin) & (at < end)
-        k = tl.load(keys + of_token)  # [PAGE, HD]
-        v = tl.load(values + of_token, mask=visible[:, None], other=0.0)  # a failed stream may have left a NaN
+        k = tl.load(keys + of_token, mask=real, other=0.0)  # [PAGE, WIDTH]
+        v = tl.load(values + of_token, mask=visible[:, None] & real, other=0.0)  # a failed stream may have left a NaN
         scores = tl.dot(query, tl.trans(k), input_precision="ieee") * scale  # [PADDED, PAGE]
         scores = tl.where(visible[None, :], scores, float("-inf"))
         higher = tl.maximum(peak, tl.max(scores, axis=1))  # finite: each of these pages has a visible token
@@ -84,7 +89,7 @@ def _attend_part(
     part = ((b * KV + head) * SPLITS + split) * PADDED + member
     tl.store(peaks + part, peak)
     tl.store(totals + part, total)
-    tl.store(mixed + part[:, None] * HD + dim[None, :], sums)
+    tl.store(mixed + part[:, None] * WIDTH + dim[None, :], sums)
 
 
 @triton.jit
@@ -93,21 +98,22 @@ def _join_parts(
     totals: "Any",
     mixed: "Any",
     out: "Any",  # [B, KV G, HD]
-    G: "constexpr",  # noqa: N803
-    PADDED: "constexpr",  # noqa: N803
-    HD: "constexpr",  # noqa: N803
-    SPLITS: "constexpr",  # noqa: N803
+    G: constexpr,  # noqa: N803
+    PADDED: constexpr,  # noqa: N803
+    HD: constexpr,  # noqa: N803
+    WIDTH: constexpr,  # noqa: N803
+    SPLITS: constexpr,  # noqa: N803
 ) -> None:
     group = tl.program_id(0)  # b * KV + head
     member = tl.program_id(1)
-    dim = tl.arange(0, HD)
+    dim = tl.arange(0, WIDTH)
     part = (group * SPLITS + tl.arange(0, SPLITS)) * PADDED + member
     peak = tl.load(peaks + part)  # [SPLITS]
     weight = tl.exp(peak - tl.max(peak, axis=0))  # 0 for a split without pages
     total = tl.sum(tl.load(totals + part) * weight, axis=0)
-    sums = tl.load(mixed + part[:, None] * HD + dim[None, :])  # [SPLITS, HD]
+    sums = tl.load(mixed + part[:, None] * WIDTH + dim[None, :])  # [SPLITS, WIDTH]
     joined = tl.sum(sums * weight[:, None], axis=0) / total
-    tl.store(out + (group * G + member) * HD + dim, joined.to(out.dtype.element_ty))
+    tl.store(out + (group * G + member) * HD + dim, joined.to(out.dtype.element_ty), mask=dim < HD)
 
 
 def splits_for(batch: int, kv_heads: int) -> int:
@@ -120,30 +126,31 @@ def attend_paged(cache: PagedCache, rows: Tensor, positions: Tensor) -> Mix:
     """Attention of one query per row over its real length. No shape depends on a length: fit for a CUDA graph.
 
     Args:
-        cache: holds the keys and values, also those of the queries' own positions. Its page_tokens and head_dim must
-            be powers of two, at least 16.
+        cache: holds the keys and values, also those of the queries' own positions. Its page_tokens must be a
+            power of two, at least 16.
         rows, positions: [B] int64, on the cache's device.
     """
     _, page_tokens, kv_heads, head_dim = cache.keys.shape[1:]
+    width = max(TENSOR_CORE_SIZE, triton.next_power_of_2(head_dim))
     window = torch.iinfo(torch.int64).max if cache.window is None else cache.window
 
     def mix(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         batch, heads, _ = q.shape
         group = heads // kv_heads
-        padded = max(TENSOR_CORE_ROWS, triton.next_power_of_2(group))
+        padded = max(TENSOR_CORE_SIZE, triton.next_power_of_2(group))
         splits = splits_for(batch, kv_heads)
         q = q.contiguous()
         peaks = torch.empty((batch, kv_heads, splits, padded), device=q.device, dtype=torch.float32)
         totals = torch.empty_like(peaks)
-        mixed = torch.empty((*peaks.shape, head_dim), device=q.device, dtype=torch.float32)
+        mixed = torch.empty((*peaks.shape, width), device=q.device, dtype=torch.float32)
         out = torch.empty_like(q)
         _attend_part[(batch, kv_heads, splits)](
             q, keys, values, cache.tables, rows, positions, peaks, totals, mixed,
             head_dim**-0.5, cache.columns, window,
-            KV=kv_heads, G=group, PADDED=padded, HD=head_dim, PAGE=page_tokens, SPLITS=splits,
+            KV=kv_heads, G=group, PADDED=padded, HD=head_dim, WIDTH=width, PAGE=page_tokens, SPLITS=splits,
         )  # fmt: skip
         _join_parts[(batch * kv_heads, group)](
-            peaks, totals, mixed, out, G=group, PADDED=padded, HD=head_dim, SPLITS=splits
+            peaks, totals, mixed, out, G=group, PADDED=padded, HD=head_dim, WIDTH=width, SPLITS=splits
         )
         return out
 

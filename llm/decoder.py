@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from llm.architecture import DecoderConfig
-from llm.attention import Mix, Segment, attend_gathered, attend_segments
+from llm.attention import Mix, Segment, Store, attend_gathered, attend_segments, store_turned
 from llm.cache import PagedCache
-from llm.layers import Layer, LayerShape, RMSNorm, linear, rotary_frequencies, rotate, rotation
+from llm.layers import Layer, LayerShape, RMSNorm, linear, rotary_frequencies, rotation
 from llm.weights import Recipe, under
 
 Reading = Literal["segments", "gathered", "paged"]
@@ -96,7 +96,7 @@ class Decoder(nn.Module):
         positions = [part.start + token for part in parts for token in range(part.tokens)]
         row_index = torch.tensor(rows, device=x.device)
         position_index = torch.tensor(positions, device=x.device)
-        return self._run(x, row_index, position_index, cache, attend_segments(cache, parts), ffn_scale)
+        return self._run(x, row_index, position_index, cache, attend_segments(cache, parts), ffn_scale, fused=False)
 
     @torch.inference_mode()
     def step(
@@ -124,7 +124,8 @@ class Decoder(nn.Module):
         Returns:
             Hidden states after the final norm, [B, D].
         """
-        return self._run(x, rows, positions, cache, self._mix(rows, positions, cache, reading, span), ffn_scale)
+        mix = self._mix(rows, positions, cache, reading, span)
+        return self._run(x, rows, positions, cache, mix, ffn_scale, fused=reading == "paged")
 
     def _mix(self, rows: Tensor, positions: Tensor, cache: PagedCache, reading: Reading, span: int | None) -> Mix:
         if reading == "segments":
@@ -138,21 +139,33 @@ class Decoder(nn.Module):
         return attend_paged(cache, rows, positions)
 
     def _run(
-        self, x: Tensor, rows: Tensor, positions: Tensor, cache: PagedCache, mix: Mix, ffn_scale: Tensor | None
+        self,
+        x: Tensor,
+        rows: Tensor,
+        positions: Tensor,
+        cache: PagedCache,
+        mix: Mix,
+        ffn_scale: Tensor | None,
+        *,
+        fused: bool,
     ) -> Tensor:
         turn = rotation(positions, self.frequencies)  # [N, hd / 2]
-        query_turn = turn * self._query_factor(positions)
-        places = cache.places(rows, positions)  # [N]
+        store = self._store(turn, turn * self._query_factor(positions), cache.places(rows, positions), fused=fused)
         for index, layer in enumerate(self.layers):
             keys, values = cache.keys[index], cache.values[index]
 
             def attend(q: Tensor, k: Tensor, v: Tensor, keys: Tensor = keys, values: Tensor = values) -> Tensor:
-                keys.flatten(0, 1).index_copy_(0, places, rotate(k, turn).to(keys.dtype))
-                values.flatten(0, 1).index_copy_(0, places, v.to(values.dtype))
-                return mix(rotate(q, query_turn), keys, values)
+                return mix(store(q, k, v, keys, values), keys, values)
 
             x = layer(x, attend, None if ffn_scale is None else ffn_scale[:, index])
         return self.norm(x)
+
+    def _store(self, turn: Tensor, query_turn: Tensor, places: Tensor, *, fused: bool) -> Store:
+        if not fused:
+            return store_turned(turn, query_turn, places)
+        from llm.rotary_kernel import store_turned_fused  # noqa: PLC0415  # Triton is there only beside CUDA
+
+        return store_turned_fused(turn, query_turn, places)
 
     def _query_factor(self, positions: Tensor) -> Tensor | float:
         """Factors [N, 1] float32 on the queries; they ride on the rotation, which is linear and in float32."""

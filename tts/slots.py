@@ -7,6 +7,7 @@ Slot number `count` is idle: padding rows of a batch point at it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -32,12 +33,11 @@ class Start:
     guidance: float = DEFAULT_GUIDANCE
 
 
-def default_reading(device: torch.device, head_dim: int) -> Reading:
-    """The fastest way to read the cache that this device has for heads of that width."""
+def default_reading(device: torch.device) -> Reading:
+    """The fastest way to read the cache that this machine has."""
     if device.type != "cuda":
         return "segments"
-    tensor_core_shape = head_dim >= 16 and head_dim.bit_count() == 1
-    return "paged" if tensor_core_shape else "gathered"
+    return "paged" if find_spec("triton") else "gathered"
 
 
 class SpeechSlots:
@@ -76,7 +76,7 @@ class SpeechSlots:
         self.model = model
         self.count = count
         self.device = template.device
-        self.reading: Reading = reading or default_reading(self.device, config.backbone.head_dim)
+        self.reading: Reading = reading or default_reading(self.device)
         self.cache = PagedCache(
             config.backbone,
             rows=count,
