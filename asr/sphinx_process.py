@@ -142,7 +142,8 @@ class SphinxProcess:
 
     async def _stop(self) -> None:
         self._is_alive = False
-        self._writer.transport.abort()  # the process ends when its input does
+        if not self._writer.is_closing():
+            self._writer.transport.abort()  # the process ends when its input does
         assert self._process is not None
         try:
             async with asyncio.timeout(_STOP_TIMEOUT_S):

@@ -16,7 +16,7 @@ from tts.config import EspeakConfig
 from tts.espeak_process import EspeakProcess
 from tts.espeak_timing import SAMPLE_RATE_HZ, Span, chunk_spans, clause_ends, pause_after, trim_start, word_spans
 from tts.espeak_voices import VOICES, espeak_voice
-from tts.interface import EngineBusy, SpeechChunk, TextRejected, Utterance, Voice
+from tts.interface import EngineBusy, EngineUnreachable, SpeechChunk, TextRejected, Utterance, Voice
 
 LONGEST_CHUNK = SAMPLE_RATE_HZ * 80 // 1000
 
@@ -35,6 +35,7 @@ class EspeakSynthesizer:
         self._config = config
         self._processes = [EspeakProcess(config.answer_timeout_s) for _ in range(config.workers)]
         self._stack = AsyncExitStack()
+        self._is_open = False
         self._open_utterances = 0
         self._next_process = 0
 
@@ -49,11 +50,13 @@ class EspeakSynthesizer:
                 stack.push_async_callback(process.stop)
                 await process.start()
             self._stack = stack.pop_all()
+        self._is_open = True
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._is_open = False
         await self._stack.aclose()
 
     @property
@@ -78,7 +81,9 @@ class EspeakSynthesizer:
         return EspeakUtterance(self, text, name)
 
     def take_slot(self) -> None:
-        """Count an utterance in, or raise EngineBusy."""
+        """Count an utterance in, or raise EngineUnreachable or EngineBusy."""
+        if not self._is_open:
+            raise EngineUnreachable("the engine is not started, or stopped: use it as `async with`")
         if self._open_utterances >= self._config.utterances:
             raise EngineBusy(f"all {self._config.utterances} utterances are taken: try again later")
         self._open_utterances += 1
@@ -119,6 +124,8 @@ class EspeakUtterance(Utterance):
         Raises:
             EngineBusy, EngineUnreachable: no slot; eSpeak does not answer.
         """
+        if self._is_cancelled:
+            return self
         self._engine.take_slot()
         self._has_slot = True
         try:
@@ -174,6 +181,8 @@ class EspeakUtterance(Utterance):
         start, end = self._position, next(self._clause_ends)
         clause = self._text[start:end]
         samples, spans = await self._engine.render(clause, self._voice)
+        if self._is_cancelled:
+            return
         if start == 0:
             samples, spans = trim_start(samples, spans, _SILENCE, _LEAD_IN)
         pause = pause_after(clause)

@@ -62,6 +62,11 @@ class EspeakProcess:
         """Rate of the renderings; 0 until the process has started once."""
         return self._sample_rate_hz
 
+    @property
+    def pid(self) -> int | None:
+        """The process's number; None while there is none."""
+        return None if self._process is None else self._process.pid
+
     async def start(self) -> None:
         """Start the process unless it runs.
 
@@ -78,7 +83,8 @@ class EspeakProcess:
         if process is None:
             return
         assert process.stdin is not None
-        process.stdin.transport.abort()  # the process ends when its input does
+        if not process.stdin.is_closing():
+            process.stdin.transport.abort()  # the process ends when its input does
         try:
             async with asyncio.timeout(_STOP_TIMEOUT_S):
                 await process.wait()

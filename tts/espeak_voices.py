@@ -46,6 +46,7 @@ def espeak_voice(voice: str, language: str) -> str:
         LanguageNotSupported: no voice speaks this language.
     """
     names = [offered.name for offered in VOICES]
+    voice = voice.lower()
     if voice not in names:
         nearest = difflib.get_close_matches(voice, names, n=3, cutoff=0.3) or names[:3]
         raise VoiceNotFound(
