@@ -24,6 +24,8 @@ FRAME = SAMPLE_RATE_HZ // 50
 
 # The binary itself first: Debian's wrapper script adds flags and a network service of its own.
 CHROMIUM = ("/usr/lib/chromium/chromium", "chromium", "chromium-browser", "google-chrome")
+# The recorder travels as text: its worklet has no file on the server.
+HARNESS = (HERE / "harness.js").read_text().replace("RECORDER", json.dumps((HERE / "recorder.js").read_text()))
 FLAGS = (
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
@@ -92,9 +94,9 @@ class CallPage:
         return " ".join(await turn.locator(".words").all_text_contents()).split()
 
     async def wait_words(self, turn: Locator, count: int) -> None:
-        """Wait until the agent has been heard to say this many words in a turn."""
+        """Wait until the agent has been heard to say this many words in a turn, or was interrupted in it."""
         await self.page.wait_for_function(
-            "([turn, count]) => turn.textContent.split(/\\s+/).length > count",
+            "([turn, count]) => turn.querySelector('.mark') || turn.textContent.split(/\\s+/).length > count",
             arg=[await turn.element_handle(), count],
             timeout=PATIENCE_MS,
         )
@@ -199,8 +201,7 @@ async def open_page(browser: Browser, server: Server) -> AsyncIterator[OpenPage]
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda message: complaints.append(message.text) if _is_complaint(message.text) else None)
         if has_harness:
-            await page.add_init_script(path=HERE / "harness.js")
-            await page.add_init_script(f"harness.recorder = {json.dumps((HERE / 'recorder.js').read_text())}")
+            await page.add_init_script(HARNESS)
         await page.goto(url + path)
         return CallPage(page, url)
 

@@ -1,9 +1,11 @@
 // Runs in the page before its own scripts: a scripted microphone, and a recorder of microphone and agent on one clock.
 
 (() => {
+  if (!navigator.mediaDevices) return; // about:blank
+
   const RATE_HZ = 48_000;
 
-  const harness = { chunks: [], capture: [], recorder: "" };
+  const harness = { chunks: [], capture: [] };
   let context = null;
   let microphone;
   let recorder;
@@ -11,7 +13,7 @@
   async function open() {
     if (context) return;
     context = new AudioContext({ sampleRate: RATE_HZ });
-    await context.audioWorklet.addModule(URL.createObjectURL(new Blob([harness.recorder], { type: "text/javascript" })));
+    await context.audioWorklet.addModule(URL.createObjectURL(new Blob([RECORDER], { type: "text/javascript" })));
     recorder = new AudioWorkletNode(context, "recorder", {
       numberOfInputs: 2,
       numberOfOutputs: 1,

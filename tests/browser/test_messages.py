@@ -81,7 +81,7 @@ async def test_a_plain_pipecat_bot_is_understood(read: Read) -> None:
         {"type": "signalling", "message": {"type": "peerLeft"}},
     )
     kinds = [event["kind"] for event in events]
-    assert kinds == ["ready", "speech", "transcript", "state", "state", "heard", "hush", "interrupted", "left"]
+    assert kinds == ["ready", "speech", "transcript", "state", "state", "heard", "mute", "interrupted", "left"]
 
 
 async def test_parleys_own_words_are_not_shown_twice(read: Read) -> None:

@@ -101,6 +101,7 @@ async function changeChoice() {
 
 const DECISIONS = {
   suspect: (after) => `Heard you${after}: lowered its voice while it decides.`,
+  hush: (after) => `Fell silent${after} while it decides.`,
   cut: (after, why) => `Stopped${after}${why}.`,
   resume: (after, why) => `Went on${after}${why}.`,
 };
@@ -122,7 +123,7 @@ const EVENTS = {
     const after = latencyMs === null ? "" : ` after ${latencyMs} ms`;
     if (Object.hasOwn(DECISIONS, decision)) screen.setDecision(DECISIONS[decision](after, reason && `: ${reason}`));
   },
-  hush: () => speaker.hush(),
+  mute: () => speaker.hush(),
   interrupted: ({ utterance, heard }) => {
     speaker.hush();
     captions.interrupted(utterance, heard);

@@ -31,7 +31,7 @@ const strings = (value) => (Array.isArray(value) ? value.filter((item) => item &
 const RTVI = {
   "bot-ready": () => ({ kind: "ready" }),
   "user-transcription": (data) => ({ kind: "transcript", text: text(data.text), isFinal: data.final === true }),
-  "bot-interrupted": () => ({ kind: "hush" }),
+  "bot-interrupted": () => ({ kind: "mute" }),
   error: (data) => ({ kind: "problem", isFatal: data.fatal === true }),
 };
 

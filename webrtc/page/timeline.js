@@ -35,9 +35,9 @@ export class Timeline {
     if (isVoice) this.voice.push({ fromMs: atMs, toMs: null, isDucked });
   }
 
-  /** `decision` is suspect, cut or resume; `latencyMs` counts from the caller's first sound and may be null. */
+  /** `decision` is suspect, hush, cut or resume; `latencyMs` counts from the caller's first sound and may be null. */
   addDecision(decision, latencyMs, atMs) {
-    const name = { suspect: "duck", cut: "cut", resume: "resume" }[decision];
+    const name = { suspect: "duck", hush: "hush", cut: "cut", resume: "resume" }[decision];
     if (name) this.#mark(name, name, latencyMs, atMs);
   }
 

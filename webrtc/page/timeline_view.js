@@ -11,7 +11,7 @@ const ROW_PX = 18;
 const LABEL_PX = 16;
 const TICK_MS = 5_000;
 const TICK_PX = 70; // ticks closer than this are thinned out
-const COLOURS = ["you", "agent", "duck", "cut", "resume", "ink", "muted", "line", "card"];
+const COLOURS = ["you", "agent", "duck", "hush", "cut", "resume", "ink", "muted", "line", "card"];
 
 const YOU_TOP = 0;
 const STRIP_TOP = LANE_PX;
