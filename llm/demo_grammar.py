@@ -72,7 +72,7 @@ _PATTERNS: tuple[tuple[int, str], ...] = (
     (80, "(tell me |)(the|a) story (about|of) (the |a |){topic}"),
     (50, "(tell me |do you know |)(a|another) (joke|funny joke)(| please)"),
     (20, "make me laugh"),
-    (60, "(please |can you |could you |)(say|repeat) that(| again)(| please)"),
+    (60, "(please |can you |could you |)(say that again|say it again|repeat that|repeat it)(| please)"),
     (40, "(once more|once again|pardon|what did you say|come again)(| please)"),
     (60, "(|please )repeat after me {echo}"),
     (80, "(i would like|i'd like|i want|can i|could i|please) (to book|book|to reserve|reserve) a table(| please)"),
