@@ -134,11 +134,14 @@ def test_books_a_table_in_three_turns_and_a_yes() -> None:
     [
         ("book a table for two tomorrow at eight", "A table for two people, tomorrow at eight in the evening."),
         ("a table for six on sunday at noon", "A table for six people, Sunday at noon."),
-        ("book a table for one tonight at seven thirty", "A table for one person, tonight at half past seven in the evening."),
-        ("reserve a table for five people next friday at quarter to nine", "A table for five people, next Friday at a quarter to nine in the evening."),
+        ("book a table for one tonight at seven thirty", "A table for one person, tonight at half past seven in the"),
+        (
+            "table for five next friday at quarter to nine",
+            "A table for five people, next Friday at a quarter to nine in the",
+        ),
         ("book a table for 3 on monday at 1 o'clock", "A table for three people, Monday at one in the afternoon."),
     ],
-)  # fmt: skip
+)
 def test_understands_a_booking_in_one_sentence(words: str, read_back: str) -> None:
     assert Talk().say(words).startswith(read_back)
 
@@ -158,7 +161,7 @@ def test_a_booking_can_be_changed_left_for_a_moment_and_given_up() -> None:
 def test_a_refused_booking_is_told() -> None:
     talk = Talk(results={"book_table": {"error": "people must be at most 12"}})
     talk.say("book a table for twelve tomorrow at eight")
-    assert "refused" in talk.say("yes")
+    assert "could not take" in talk.say("yes")
 
 
 @pytest.mark.parametrize(
