@@ -41,9 +41,9 @@ class ChunkCutter:
         self.frames = 0
 
     def add(self, frame: NDArray[np.float32]) -> SpeechChunk:
-        """The chunk to deliver when this frame, [S] with S > 10 ms, has been synthesised."""
+        """The chunk to deliver when this frame, [S] with S > 10 ms, has been synthesised; it is clipped to [-1, 1]."""
         self.frames += 1
-        samples = np.concatenate((self._tail, frame))
+        samples = np.concatenate((self._tail, np.clip(frame, -1.0, 1.0)))
         self._tail = samples[-self._tail_samples :]
         spoken = self._text_length * self.frames // max(self._expected_frames, self.frames + 1)
         return self._chunk(samples[: -self._tail_samples], max(self._text_position, min(spoken, self._text_length - 1)))

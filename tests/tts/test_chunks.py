@@ -11,7 +11,7 @@ FRAME = 1920
 @pytest.mark.parametrize("frames", [1, 2, 7, 20])
 @pytest.mark.parametrize("text", ["a", "hello there, you"])
 def test_samples_are_whole_and_spans_join_and_end_with_the_text(text: str, frames: int, expected_frames: int) -> None:
-    whole = np.random.default_rng(0).standard_normal(frames * FRAME, dtype=np.float32)
+    whole = np.random.default_rng(0).uniform(-1, 1, frames * FRAME).astype(np.float32)
     cutter = ChunkCutter(text, expected_frames, RATE)
     chunks = [cutter.add(frame) for frame in whole.reshape(frames, FRAME)]
     chunks.append(cutter.last())
@@ -22,6 +22,13 @@ def test_samples_are_whole_and_spans_join_and_end_with_the_text(text: str, frame
     assert edges == sorted(edges)
     assert edges[-1] == len(text)
     assert all(chunk.text_end < len(text) for chunk in chunks[:-1])  # only the last chunk ends the text
+
+
+def test_samples_are_clipped() -> None:
+    cutter = ChunkCutter("x", 1, RATE)
+    loud = np.linspace(-3, 3, FRAME, dtype=np.float32)
+    samples = np.concatenate([cutter.add(loud).samples, cutter.last().samples])
+    np.testing.assert_array_equal(samples, loud.clip(-1, 1))
 
 
 def test_spans_follow_the_share_of_time() -> None:
