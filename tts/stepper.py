@@ -175,6 +175,8 @@ class SpeechStepper(Steppable):
         try:
             self._slots.start(starts)
         except (CacheFull, torch.OutOfMemoryError):
+            for job in jobs:
+                self._slots.free(job.row.slot)  # what a failed start may have taken
             if len(jobs) == 1:
                 logger.warning("no memory to begin an utterance of %d tokens", len(jobs[0].text_ids))
                 self._end(jobs[0], EngineBusy("the speech engine is out of memory: try again later"))

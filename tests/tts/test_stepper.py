@@ -8,7 +8,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from llm.cache import CacheFull
+from llm.attention import Segment
+from llm.cache import CacheFull, PagedCache
+from llm.decoder import Decoder
 from llm.handover import Handover
 from tts.chunks import SpeakingRate
 from tts.codebooks import END
@@ -279,16 +281,19 @@ async def test_prompts_that_do_not_fit_together_begin_one_by_one(
 ) -> None:
     bench = Bench(model)
     bench.stepper._scheduler._prefill_tokens = 100
-    start = SpeechSlots.start
-
-    def out_of_memory(slots: SpeechSlots, starts: Sequence[Start]) -> None:
-        if len(starts) > 1 or starts[0].seed == 2:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        start(slots, starts)
-
     jobs = [bench.submit(which) for which in range(3)]
+    bench.slots.warm("casual_male", 0)
+    prefill = Decoder.prefill
+
+    def out_of_memory(
+        decoder: Decoder, embedded: torch.Tensor, parts: Sequence[Segment], cache: PagedCache
+    ) -> torch.Tensor:
+        if len(parts) > 1 or parts[0].tokens > len(TEXTS[0]) + 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return prefill(decoder, embedded, parts, cache)
+
     with monkeypatch.context() as patched:
-        patched.setattr(SpeechSlots, "start", out_of_memory)
+        patched.setattr(Decoder, "prefill", out_of_memory)
         await bench.run()
     with pytest.raises(EngineBusy, match="out of memory"):
         await jobs[2].outlet.take(stall_s=1.0)
