@@ -50,7 +50,7 @@ class BargeInConfig(BaseModel):
     sustained_ms: PositiveInt = Field(default=608, description="Sound that cuts without words, unless hummed.")
     backchannel_ms: PositiveInt = Field(default=800, description="Humming longer than this cuts.")
     word_ms: PositiveInt = Field(
-        default=288, description="Sound too short for a word: words recognised in it are none."
+        default=336, description="Sound too short for a word: words recognised in it are none."
     )
     silence_ms: PositiveInt = Field(default=160, description="Silence that forgets a sound too short to suspect.")
     transcript_wait_ms: PositiveInt = Field(default=384, description="Silence that resumes without waiting for words.")
