@@ -14,6 +14,7 @@ from benchmarks.caller import Caller
 from benchmarks.servers import Server, parley
 
 CONCURRENT_CALLS = 4
+WARM_UP_CALLS = 20  # before the first reading: decoders, executors and allocator arenas are there from then on
 RUDE_EVERY = 3
 SETTLE_S = 12.0  # a vanished peer is given up within 10 s
 
@@ -35,8 +36,8 @@ class Holdings:
 
 
 async def soak(calls: int) -> list[Holdings]:
-    """Hold that many calls; what the server held after the first tenth, half of them and all."""
-    stages = sorted({max(CONCURRENT_CALLS, calls // 10), calls // 2, calls})
+    """Hold that many calls; what the server held after the first ones, half of them and all."""
+    stages = sorted({max(WARM_UP_CALLS, calls // 10), calls // 2, calls})
     async with parley() as server:
         held: list[Holdings] = []
         done = 0
@@ -114,10 +115,12 @@ def _line(held: Holdings) -> str:
 def main() -> int:
     """Run it; the exit status says whether the server stayed flat."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--calls", type=int, default=500)
-    parser.add_argument("--quick", action="store_true", help="40 calls")
+    parser.add_argument("--calls", type=int, default=500, help="at least 40")
+    parser.add_argument("--quick", action="store_true", help="60 calls")
     arguments = parser.parse_args()
-    calls = 40 if arguments.quick else arguments.calls
+    calls = 60 if arguments.quick else arguments.calls
+    if calls < 2 * WARM_UP_CALLS:
+        parser.error(f"wanted at least {2 * WARM_UP_CALLS} calls, found {calls}: the first {WARM_UP_CALLS} warm it up")
     held = asyncio.run(soak(calls))
     grown = growth(held[0], held[-1])
     report.write(

@@ -16,7 +16,9 @@ SAMPLE_RATE_HZ = 48_000
 AUDIBLE_DBFS = -40.0  # a sample below this counts as silence
 PAUSE_DBFS = -60.0  # inside speech, ducked or not: below its quietest consonants, above Opus' rendering of zeros
 PAUSE_S = 0.04  # shorter silences are part of a word
-CUT_SILENCE_S = 0.1  # this much silence where the undisturbed speech goes on is no pause of its own
+CUT_SILENCE_S = 0.2  # silence that long where the undisturbed speech goes on is a cut, and no stumble
+GOES_ON_WITHIN_S = 3.0  # of where it was cut; speech further away was begun anew
+GOES_ON_SHARE = 0.3  # of what is audible; a stuttering sender is recognised in part, other speech hardly at all
 DUCKED_DB = -10.0  # a packet this far below the undisturbed speech is ducked
 LATE_S = 0.060
 SCHEDULE_MEMORY_S = 5.0
@@ -251,10 +253,15 @@ def continuity(samples: NDArray[np.float32], reference: NDArray[np.float32], mat
 
 
 def goes_on(samples: NDArray[np.float32], matches: Sequence[Match], from_index: int) -> bool:
-    """Whether most of what is audible from `from_index` on is the speech that was matched."""
-    covered, audible = _coverage(samples, matches)
-    rest = audible[from_index:]
-    return bool(rest.any()) and float(np.mean(covered[from_index:][rest])) > 0.5
+    """Whether what is audible from `from_index` on is the speech that was matched, about where it was left."""
+    before = [match for match in matches if match.index < from_index]
+    after = [match for match in matches if match.index >= from_index]
+    if not before or not after:
+        return False
+    skipped = after[0].index + after[0].lag - (from_index + before[-1].lag)
+    covered, audible = _coverage(samples, after)
+    share = float(np.mean(covered[from_index:][audible[from_index:]]))
+    return abs(skipped) <= GOES_ON_WITHIN_S * SAMPLE_RATE_HZ and share >= GOES_ON_SHARE
 
 
 def first_ducked_s(
@@ -277,7 +284,11 @@ def first_ducked_s(
         spoken = reference[start + lag : end + lag]
         if len(spoken) < end - start or _rms_db(spoken) < AUDIBLE_DBFS:
             continue
-        if _rms_db(recording.samples[start:end]) - _rms_db(spoken) <= DUCKED_DB:
+        heard = recording.samples[start:end]
+        if _rms_db(heard) - _rms_db(spoken) > DUCKED_DB:
+            continue
+        # The same speech, only quieter; or nothing any more. Anything else has lost its place and tells nothing.
+        if _rms_db(heard) < PAUSE_DBFS or find(heard, spoken)[1] >= SAME_SPEECH:
             return float(recording.arrivals_s[packet])
     return None
 

@@ -11,6 +11,7 @@ from benchmarks.waveform import (
     cut_after,
     find,
     first_ducked_s,
+    goes_on,
     lateness_s,
     onset_s,
     silences,
@@ -69,20 +70,41 @@ def test_silences_include_both_ends() -> None:
 def test_cut_is_the_arrival_of_the_last_audible_packet() -> None:
     reference = speech(3.0)
     spoken = round(1.5 * SAMPLE_RATE_HZ) + 100  # the cut falls 100 samples into packet 75
-    samples = np.concatenate([reference[:spoken], silence(0.2), speech(1.0, seed=3)])
+    samples = np.concatenate([reference[:spoken], silence(0.3), speech(1.0, seed=3)])
     samples[spoken - 1] = 0.5
     recording = record(samples, {75: 0.004})
     cut = cut_after(recording, reference, track(samples, reference, 0), BEGAN_S + 1.0)
     assert cut is not None
     assert cut.index == spoken
     assert cut.packet_s == pytest.approx(BEGAN_S + TRANSIT_S + 75 * 0.02 + 0.004)
-    assert cut.silence_s == pytest.approx(0.2, abs=0.005)
+    assert cut.silence_s == pytest.approx(0.3, abs=0.005)
 
 
 def test_pauses_of_the_speech_itself_are_no_cut() -> None:
     reference = np.concatenate([speech(2.0), silence(0.7), speech(2.0, seed=2)])
     late = np.concatenate([reference[:40_000], silence(0.05), reference[40_000:]])  # a stumble shifts what follows
     assert cut_after(record(late), reference, track(late, reference, 0), BEGAN_S) is None
+
+
+def test_speech_goes_on_after_a_hole_unless_it_begins_anew_or_is_other_speech() -> None:
+    reference = speech(6.0)
+    told = reference[: 3 * SAMPLE_RATE_HZ]
+    hole = silence(2.0)
+
+    def is_whole(rest: NDArray[np.float32]) -> bool:
+        samples = np.concatenate([told, hole, rest])
+        return goes_on(samples, track(samples, reference, 0), len(told))
+
+    assert is_whole(reference[len(told) :])
+    assert is_whole(reference[len(told) - 24_000 :])
+    assert not is_whole(np.concatenate([speech(3.5, seed=6), reference[:9_600]]))
+    assert not is_whole(silence(2.0))
+
+
+def test_a_story_told_anew_does_not_go_on() -> None:
+    reference = speech(9.0)
+    samples = np.concatenate([reference[: 5 * SAMPLE_RATE_HZ], silence(1.0), reference[: 3 * SAMPLE_RATE_HZ]])
+    assert not goes_on(samples, track(samples, reference, 0), 5 * SAMPLE_RATE_HZ)
 
 
 def test_a_recording_since_a_sample_keeps_its_times() -> None:
@@ -101,7 +123,7 @@ def test_a_recording_between_two_times_begins_with_a_whole_packet() -> None:
 
 
 def test_lost_time_is_late_until_the_schedule_is_forgotten() -> None:
-    late = lateness_s(record(silence(10.0), {packet: 0.2 for packet in range(100, 500)}))
+    late = lateness_s(record(silence(10.0), dict.fromkeys(range(100, 500), 0.2)))
     assert np.count_nonzero(late > 0.19) == pytest.approx(5.0 / 0.02, abs=1)
     assert late[-1] == pytest.approx(0.0)
 
