@@ -1,38 +1,15 @@
-"""The shape of a Voxtral Realtime model, read from either kind of checkpoint, and its axis of time.
-
-A step is 80 ms of one stream: 1280 samples, eight mel frames, four encoder frames, one position of the decoder.
-"""
+"""The shape of a Voxtral Realtime model, read from either kind of checkpoint."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from asr.encoder import FRAMES, encoder_config
-from asr.mel import HOP_SAMPLES, LARGEST_LOG, SAMPLE_RATE_HZ, WINDOW_SAMPLES
+from asr.interface import SAMPLE_RATE_HZ
+from asr.mel import LARGEST_LOG
+from asr.timing import HOP_SAMPLES, START, STEP_MS, WINDOW_SAMPLES
 from llm.architecture import DecoderConfig
 from llm.tokenizer import Tekken
-
-STEP_MS = 80
-STEP_SAMPLES = SAMPLE_RATE_HZ * STEP_MS // 1000
-LOOK_BACK_SAMPLES = WINDOW_SAMPLES // 2  # before a step's 80 ms
-LOOK_AHEAD_SAMPLES = WINDOW_SAMPLES // 2 - HOP_SAMPLES  # after them
-KEPT_SAMPLES = LOOK_BACK_SAMPLES + LOOK_AHEAD_SAMPLES  # of one step, for the next
-
-LEFT_PAD = 32  # positions of silence before the audio, which serve the attention as sinks
-START = LEFT_PAD - 1  # positions that hear nothing of the audio and so are the same for every stream
-EXTRA_PAD = 10  # steps of silence after the delay has drained: room for a long last word
-MAX_DELAY = 30  # steps, the longest delay in training (arXiv 2602.11298)
-
-
-def steps_of(delay_ms: int) -> int:
-    """The delay in steps.
-
-    Raises:
-        ValueError: not one of the delays that the model knows.
-    """
-    if delay_ms % STEP_MS or not 1 <= delay_ms // STEP_MS <= MAX_DELAY:
-        raise ValueError(f"a delay of {delay_ms} ms is not known: choose a multiple of {STEP_MS} up to 2400")
-    return delay_ms // STEP_MS
 
 
 @dataclass(frozen=True, slots=True)

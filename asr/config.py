@@ -1,8 +1,9 @@
 """Settings of the recognisers, a tagged union by `kind`."""
 
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 
 class SphinxConfig(BaseModel):
@@ -18,4 +19,47 @@ class SphinxConfig(BaseModel):
     workers: PositiveInt = Field(default=1, description="Worker processes; pocketsphinx holds the GIL while decoding.")
 
 
-RecognizerConfig = SphinxConfig
+class VoxtralRealtimeConfig(BaseModel):
+    """Our own engine for Voxtral Realtime: batched over all calls, on one CUDA device or (slowly) on the CPU."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["voxtral"] = "voxtral"
+    checkpoint: Path = Field(description="Folder of the released checkpoint, Voxtral-Mini-4B-Realtime-2602.")
+    device: str = Field(default="cuda", pattern=r"^(cpu|cuda(:\d+)?)$", description="cuda, cuda:1 or cpu.")
+    dtype: Literal["bfloat16", "float32"] = Field(
+        default="bfloat16", description="Type of weights, caches and activations."
+    )
+    streams: PositiveInt = Field(default=64, le=1024, description="Streams open at once; the next is refused as busy.")
+    delay_ms: int = Field(
+        default=480,
+        ge=80,
+        le=2400,
+        multiple_of=80,
+        description="How far the text is behind the audio: more is more accurate. A flush does not wait for it.",
+    )
+    context_s: PositiveFloat = Field(
+        default=60.0,
+        description="Mean audio of a turn for which the decoder's cache has room; all streams share it. A turn may be "
+        "as long as it likes: it sees the newest 655 s.",
+    )
+    blank_penalty: bool = Field(
+        default=True,
+        description="Make blanks dearer after 16 s of nothing else, lest the model never hear again.",
+    )
+    restart_after_s: PositiveFloat = Field(
+        default=20.0, description="Audio of a turn without a word, after which its stream begins afresh."
+    )
+    replay_s: PositiveFloat = Field(default=3.0, description="Newest audio that such a stream hears again.")
+    backlog_s: PositiveFloat = Field(
+        default=600.0, description="Audio that may wait to be heard; a stream with more ends with an error."
+    )
+    unread_transcripts: PositiveInt = Field(
+        default=16, description="Transcripts that may wait to be read; until then their stream is not stepped."
+    )
+    stall_timeout_s: PositiveFloat = Field(
+        default=10.0, description="Longest wait for a step that is due; then the engine counts as unreachable."
+    )
+
+
+RecognizerConfig = Annotated[SphinxConfig | VoxtralRealtimeConfig, Field(discriminator="kind")]

@@ -9,9 +9,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-SAMPLE_RATE_HZ = 16_000
-WINDOW_SAMPLES = 400
-HOP_SAMPLES = 160
+from asr.interface import SAMPLE_RATE_HZ
+from asr.timing import HOP_SAMPLES, WINDOW_SAMPLES
+
 BINS = WINDOW_SAMPLES // 2 + 1
 
 LEAST_POWER = 1e-10

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from asr.architecture import KEPT_SAMPLES, MAX_DELAY, START
 from asr.encoder import FRAMES
 from asr.stem import INNER_TAIL, MEL_TAIL
+from asr.timing import KEPT_SAMPLES, MAX_DELAY, START
 from asr.voxtral import VoxtralRealtime
 from llm.architecture import DecoderConfig
 from llm.cache import PagedCache, Prefix
@@ -104,7 +104,7 @@ class ListeningSlots:
         return self._steps[slot]
 
     @torch.inference_mode()
-    def warm(self, delay: int, slot: int, step: Callable[[], None]) -> None:
+    def warm(self, delay: int, slot: int, step: Callable[[], object]) -> None:
         """Make the start of streams with that delay, if it is not made, in a free slot; it is free afterwards.
 
         Args:

@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from asr.architecture import KEPT_SAMPLES, LEFT_PAD, STEP_SAMPLES
 from asr.slots import ListeningSlots
 from asr.stem import Tails
+from asr.timing import KEPT_SAMPLES, LEFT_PAD, STEP_SAMPLES
 
 FAILED = -1  # in place of a token: the row's numbers were not finite
 

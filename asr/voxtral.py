@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from asr.architecture import MAX_DELAY, Markers, RealtimeConfig
+from asr.architecture import Markers, RealtimeConfig
 from asr.encoder import FRAMES, Encoder, EncoderNames
 from asr.mel import LogMel
 from asr.stem import Stem
+from asr.timing import MAX_DELAY
 from llm.checkpoint import HUGGING_FACE, Checkpoint, CheckpointIncomplete, TensorMismatch, read_json, weight_files
 from llm.decoder import Decoder
 from llm.layers import linear

@@ -213,6 +213,18 @@ def model(checkpoint: Path) -> VoxtralRealtime:
 
 
 @pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One small checkpoint, where one is enough."""
+    torch.set_num_threads(1)
+    return Reference(SIZES["narrow"], seed=1).save(tmp_path_factory.mktemp("tiny"), "consolidated")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_checkpoint: Path) -> VoxtralRealtime:
+    return VoxtralRealtime.load(tiny_checkpoint, device=CPU, dtype=torch.float32)
+
+
+@pytest.fixture(scope="session")
 def speech() -> Callable[[int, int], NDArray[np.float32]]:
     """`speech(steps, seed)`: noise with a slow envelope, in part silent and silent at the end, [1280 steps]."""
 

@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 import torch
 
-from asr.architecture import KEPT_SAMPLES, STEP_SAMPLES
-from asr.mel import HOP_SAMPLES, WINDOW_SAMPLES, LogMel
+from asr.mel import LogMel
+from asr.timing import HOP_SAMPLES, KEPT_SAMPLES, STEP_SAMPLES, WINDOW_SAMPLES
 
 SAME = 3e-6  # a product with the transform's matrix beside a fast Fourier transform
 

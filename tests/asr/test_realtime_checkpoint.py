@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from asr.architecture import RealtimeConfig, steps_of
+from asr.architecture import RealtimeConfig
+from asr.timing import steps_of
 from asr.voxtral import CONSOLIDATED_ENCODER, VoxtralRealtime
 from llm.checkpoint import CheckpointIncomplete, TensorMismatch
 

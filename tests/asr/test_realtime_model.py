@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from asr.architecture import LEFT_PAD, LOOK_AHEAD_SAMPLES, START, STEP_SAMPLES
 from asr.slots import ListeningSlots
 from asr.steps import BlankPenalty, StepBatch
+from asr.timing import LEFT_PAD, LOOK_AHEAD_SAMPLES, START, STEP_SAMPLES
 from asr.voxtral import VoxtralRealtime
 from llm.decoder import Reading
 
