@@ -93,7 +93,7 @@ async def test_the_interrupting_words_become_the_next_turn(chain: Any) -> None:
     chain.model.scripts.append([TextDelta("Okay.")])
     await chain.voice(4)
     await chain.transcript("top", is_final=False)
-    await chain.voice(6)
+    await chain.voice(8)
     await chain.silence(7)
     await chain.transcript("stop please", is_final=True)
     await chain.silence(15)
