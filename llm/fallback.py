@@ -1,0 +1,85 @@
+"""A list of language models as one: a reply that fails before its first word is asked of the next model."""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self
+
+from llm.health import Health
+from llm.interface import EngineBusy, EngineUnreachable, LanguageModel, Message, Reply, TextDelta, Tool, ToolCall
+
+
+class FallbackLanguageModel:
+    """Prefers the first model that has not failed of late."""
+
+    def __init__(self, models: Sequence[LanguageModel]) -> None:
+        self._models = models
+        self._health = Health(len(models))
+
+    def reply(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Reply:
+        """The assistant's next message, from the first model that can give one.
+
+        A failure after its first word is the caller's to know: nobody can take a word back.
+        """
+        return _FallbackReply(self._models, self._health, messages, tools)
+
+
+class _FallbackReply:
+    """The reply of one model after the other; the last one's error is the reply's."""
+
+    def __init__(
+        self, models: Sequence[LanguageModel], health: Health, messages: Sequence[Message], tools: Sequence[Tool]
+    ) -> None:
+        self._models = models
+        self._health = health
+        self._messages = messages
+        self._tools = tools
+        self._untried = health.order()
+        self._stack = AsyncExitStack()
+        self._reply: Reply | None = None
+        self._has_begun = False
+
+    async def __aenter__(self) -> Self:
+        await self._open_next()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> TextDelta | ToolCall:
+        assert self._reply is not None
+        try:
+            part = await anext(self._reply)
+        except (EngineUnreachable, EngineBusy):
+            self._health.failed(self._tried)
+            if self._has_begun or not self._untried:
+                raise
+            await self._open_next()
+            return await self.__anext__()
+        self._has_begun = True
+        return part
+
+    def cancel(self) -> None:
+        """End it."""
+        if self._reply:
+            self._reply.cancel()
+
+    async def _open_next(self) -> None:
+        """Enter the reply of the next model that lets us in."""
+        await self._stack.aclose()
+        while True:
+            self._tried = self._untried.pop(0)
+            model = self._models[self._tried]
+            try:
+                self._reply = await self._stack.enter_async_context(model.reply(self._messages, self._tools))
+            except (EngineUnreachable, EngineBusy):
+                self._health.failed(self._tried)
+                if not self._untried:
+                    raise
+            else:
+                return

@@ -1,0 +1,96 @@
+"""A list of recognisers as one: not a word of the turn is lost with the engine that was hearing it."""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from asr.fallback import FallbackRecognizer
+from asr.interface import EngineUnreachable, Transcript
+
+
+class CountingRecognition:
+    """The final transcript of a turn is its number of samples; may die at the first flush instead."""
+
+    def __init__(self, *, dies: bool) -> None:
+        self._dies = dies
+        self._heard = 0
+        self._before = 0
+        self._finals: asyncio.Queue[Transcript] = asyncio.Queue()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Transcript:
+        final = await self._finals.get()
+        if self._dies:
+            raise EngineUnreachable("gone")
+        return final
+
+    def push(self, samples: NDArray[np.float32]) -> None:
+        self._heard += len(samples)
+
+    def flush(self) -> None:
+        turn = self._heard - self._before
+        self._finals.put_nowait(Transcript(str(turn), True, self._before, self._heard))
+        self._before = self._heard
+
+
+class CountingRecognizer:
+    def __init__(self, *, dies: bool = False) -> None:
+        self._dies = dies
+        self.opened = 0
+
+    def listen(self, *, language: str | None = None) -> CountingRecognition:
+        self.opened += 1
+        return CountingRecognition(dies=self._dies)
+
+
+def samples(count: int) -> NDArray[np.float32]:
+    return np.zeros(count, np.float32)
+
+
+async def test_the_next_engine_hears_the_turn_from_its_beginning() -> None:
+    first, second = CountingRecognizer(dies=True), CountingRecognizer()
+    async with FallbackRecognizer([first, second]).listen() as stream:
+        stream.push(samples(100))
+        stream.push(samples(50))
+        stream.flush()
+        final = await anext(stream)
+    assert (final.text, final.start_samples, final.end_samples) == ("150", 0, 150)
+    assert (first.opened, second.opened) == (1, 1)
+
+
+async def test_turns_that_were_transcribed_are_not_heard_again() -> None:
+    class DiesLater(CountingRecognizer):
+        def listen(self, *, language: str | None = None) -> CountingRecognition:
+            self.stream = super().listen(language=language)
+            return self.stream
+
+    first, second = DiesLater(), CountingRecognizer()
+    async with FallbackRecognizer([first, second]).listen() as stream:
+        stream.push(samples(100))
+        stream.flush()
+        assert (await anext(stream)).text == "100"
+        stream.push(samples(30))
+        first.stream._dies = True
+        stream.flush()
+        final = await anext(stream)
+    assert (final.text, final.start_samples, final.end_samples) == ("30", 100, 130)
+
+
+async def test_without_a_stand_in_the_failure_is_told() -> None:
+    async with FallbackRecognizer([CountingRecognizer(dies=True)]).listen() as stream:
+        stream.flush()
+        with pytest.raises(EngineUnreachable):
+            await anext(stream)

@@ -1,0 +1,87 @@
+"""A list of language models as one, and the order in which engines are tried."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+import pytest
+
+from llm.fallback import FallbackLanguageModel
+from llm.health import COOL_DOWN_S, Health
+from llm.interface import EngineUnreachable, Message, TextDelta, Tool, ToolCall
+
+Script = Sequence[str | None]  # None is a failure
+
+
+class ScriptedReply:
+    def __init__(self, script: Script) -> None:
+        self._script = iter(script)
+        self.is_left = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.is_left = True
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> TextDelta | ToolCall:
+        try:
+            word = next(self._script)
+        except StopIteration:
+            raise StopAsyncIteration from None
+        if word is None:
+            raise EngineUnreachable("gone")
+        return TextDelta(word)
+
+    def cancel(self) -> None:
+        self._script = iter(())
+
+
+class ScriptedModel:
+    def __init__(self, script: Script) -> None:
+        self._script = script
+        self.replies: list[ScriptedReply] = []
+
+    def reply(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> ScriptedReply:
+        self.replies.append(ScriptedReply(self._script))
+        return self.replies[-1]
+
+
+async def read(model: FallbackLanguageModel) -> list[str]:
+    async with model.reply([Message("user", "hello")]) as reply:
+        return [part.text async for part in reply if isinstance(part, TextDelta)]
+
+
+async def test_a_failure_before_the_first_word_is_not_noticed() -> None:
+    dead, alive = ScriptedModel([None]), ScriptedModel(["Good ", "day."])
+    assert await read(FallbackLanguageModel([dead, alive])) == ["Good ", "day."]
+    assert all(reply.is_left for reply in dead.replies + alive.replies)
+
+
+async def test_a_failure_after_the_first_word_is_told() -> None:
+    spare = ScriptedModel(["Good day."])
+    model = FallbackLanguageModel([ScriptedModel(["Good ", None]), spare])
+    with pytest.raises(EngineUnreachable):
+        await read(model)
+    assert spare.replies == []
+    assert await read(model) == ["Good day."]  # the next reply goes to the one that has not failed
+
+
+async def test_the_last_models_error_is_the_replys() -> None:
+    with pytest.raises(EngineUnreachable):
+        await read(FallbackLanguageModel([ScriptedModel([None]), ScriptedModel([None])]))
+
+
+def test_an_engine_that_failed_comes_last_until_it_has_cooled_down() -> None:
+    now_s = 0.0
+    health = Health(3, clock=lambda: now_s)
+    assert health.order() == [0, 1, 2]
+    health.failed(0)
+    assert health.order() == [1, 2, 0]
+    now_s = COOL_DOWN_S + 1
+    assert health.order() == [0, 1, 2]

@@ -1,0 +1,120 @@
+"""A list of synthesisers as one: a clause whose engine fails is finished by the next, from the word it had reached."""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+from llm.health import Health
+from tts.interface import EngineBusy, EngineUnreachable, SpeechChunk, Synthesizer, Utterance, Voice
+
+
+class FallbackSynthesizer:
+    """Prefers the first engine that has not failed of late. All must speak at one sample rate."""
+
+    def __init__(self, engines: Sequence[Synthesizer]) -> None:
+        rates = {engine.sample_rate_hz for engine in engines}
+        if len(rates) != 1:
+            raise ValueError(f"engines that stand in for each other must have one sample rate, not {sorted(rates)}")
+        self._engines = engines
+        self._health = Health(len(engines))
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Rate of every chunk's samples."""
+        return self._engines[0].sample_rate_hz
+
+    @property
+    def voices(self) -> Sequence[Voice]:
+        """The preferred engine's voices; a stand-in uses its own first voice of the language."""
+        return self._engines[0].voices
+
+    def speak(self, text: str, *, voice: str, language: str) -> Utterance:
+        """An utterance of `text`, begun by the first engine that lets us in."""
+        return _FallbackUtterance(self._engines, self._health, text, voice, language)
+
+
+class _FallbackUtterance:
+    """The utterance of one engine after the other; the last one's error is the utterance's."""
+
+    def __init__(self, engines: Sequence[Synthesizer], health: Health, text: str, voice: str, language: str) -> None:
+        self._engines = engines
+        self._health = health
+        self._text = text
+        self._voice = voice
+        self._language = language
+        self._untried = health.order()
+        self._stack = AsyncExitStack()
+        self._utterance: Utterance | None = None
+        self._begun_at = 0  # characters of the text before what the current engine speaks
+        self._spoken_to = 0
+        self._is_held = False
+        self._is_cancelled = False
+
+    async def __aenter__(self) -> Self:
+        await self._open_next()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SpeechChunk:
+        assert self._utterance is not None
+        try:
+            chunk = await anext(self._utterance)
+        except (EngineUnreachable, EngineBusy):
+            self._health.failed(self._tried)
+            if not self._untried or self._is_cancelled:
+                raise
+            await self._open_next()
+            return await self.__anext__()
+        self._spoken_to = self._begun_at + chunk.text_end
+        return replace(chunk, text_start=self._begun_at + chunk.text_start, text_end=self._spoken_to)
+
+    def hold(self) -> None:
+        """Launch no further frame."""
+        self._is_held = True
+        if self._utterance:
+            self._utterance.hold()
+
+    def resume(self) -> None:
+        """Go on."""
+        self._is_held = False
+        if self._utterance:
+            self._utterance.resume()
+
+    def cancel(self) -> None:
+        """End it."""
+        self._is_cancelled = True
+        if self._utterance:
+            self._utterance.cancel()
+
+    async def _open_next(self) -> None:
+        """Have the next engine that lets us in speak what is left."""
+        await self._stack.aclose()
+        self._begun_at = self._spoken_to
+        while True:
+            self._tried = self._untried.pop(0)
+            try:
+                self._utterance = await self._stack.enter_async_context(self._begin(self._engines[self._tried]))
+            except (EngineUnreachable, EngineBusy):
+                self._health.failed(self._tried)
+                if not self._untried:
+                    raise
+            else:
+                if self._is_held:
+                    self._utterance.hold()
+                return
+
+    def _begin(self, engine: Synthesizer) -> Utterance:
+        names = [voice.name for voice in engine.voices]
+        speaks = [voice.name for voice in engine.voices if voice.language.split("-")[0] == self._language.split("-")[0]]
+        voice = self._voice if self._voice in names else (speaks or names)[0]
+        rest = self._text[self._begun_at :]
+        return engine.speak(rest, voice=voice, language=self._language)
