@@ -9,6 +9,15 @@ _ABBREVIATION = re.compile(r"(?:^|\s)(?:[A-Z]|Mr|Mrs|Ms|Dr|St|Prof|vs|etc|No|e\.
 
 FIRST_CLAUSE_CHARS = 2  # "Oh," may open a reply; a lone dash may not
 
+# While a slow model has not reached any punctuation yet, the first clause also ends before a word that opens a phrase.
+_PHRASE = re.compile(
+    r"\s(?=(?:but|because|if|when|while|which|that|who|for|with|from|in|on|at|by|to|into|about|after|before|"
+    r"mais|parce|pour|avec|dans|sur|aber|weil|für|mit|auf|pero|porque|para|con|"
+    r"ma|perché|per|nel|mas|com|em|maar|omdat|voor|met|op)\s)",
+    re.IGNORECASE,
+)
+FIRST_PHRASE_WORDS = 3
+
 
 class ClauseSplitter:
     """Splits one reply. Feed it deltas of any size; the clauses joined are the text."""
@@ -45,4 +54,9 @@ class ClauseSplitter:
             shortest = FIRST_CLAUSE_CHARS if self._is_first or ends_sentence else self._clause_chars
             if sum(map(str.isalnum, clause)) >= shortest:
                 return match.end()
-        return None
+        return self._phrase() if self._is_first else None
+
+    def _phrase(self) -> int | None:
+        """Where the opening phrase ends."""
+        ends = (match.start() for match in _PHRASE.finditer(self._text))
+        return next((end for end in ends if len(self._text[:end].split()) >= FIRST_PHRASE_WORDS), None)

@@ -34,6 +34,23 @@ def test_clauses(text: str, clauses: list[str], delta: int) -> None:
     assert split(text, delta=delta) == clauses
 
 
+@pytest.mark.parametrize(
+    ("text", "clauses"),
+    [
+        ("You can take the bus to the station. Fine.", ["You can take the bus", " to the station.", " Fine."]),
+        ("That makes two hundred and four. Fine.", ["That makes two hundred and four.", " Fine."]),
+        ("Nous partons demain pour Lyon. Bien.", ["Nous partons demain", " pour Lyon.", " Bien."]),
+    ],
+)
+def test_the_first_clause_of_a_slow_model_is_its_opening_phrase(text: str, clauses: list[str]) -> None:
+    assert split(text) == clauses
+
+
+def test_a_phrase_does_not_break_what_is_there_up_to_its_punctuation() -> None:
+    text = "Twelve times seventeen is two hundred and four. Good."
+    assert split(text, delta=len(text)) == ["Twelve times seventeen is two hundred and four.", " Good."]
+
+
 def test_clauses_join_to_the_text() -> None:
     text = "Once, upon a time; there was: a fox — red, quick, and (so they said) sly... It ran. " * 5
     assert "".join(split(text, delta=2)) == text
