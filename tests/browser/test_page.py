@@ -88,6 +88,24 @@ async def test_the_token_of_the_link_is_sent(open_page: OpenPage) -> None:
     assert sent == ["Bearer abc.def"]
 
 
+async def test_blocked_sound_starts_with_the_callers_next_click(open_page: OpenPage) -> None:
+    caller = await open_page()
+    await caller.page.evaluate(
+        """() => {
+            const play = HTMLMediaElement.prototype.play;
+            HTMLMediaElement.prototype.play = async function () {
+                HTMLMediaElement.prototype.play = play;
+                throw new DOMException("", "NotAllowedError");
+            };
+        }"""
+    )
+    await caller.call()
+    await expect(caller.problem).to_contain_text("The browser holds back the sound")
+    await caller.page.locator("h1").click()
+    await expect(caller.problem).to_be_empty()
+    assert await caller.page.evaluate("!document.getElementById('voice').paused")
+
+
 async def test_hanging_up_while_connecting_releases_the_microphone(open_page: OpenPage) -> None:
     caller = await open_page()
     await caller.page.route("**/api/offer", lambda route: None)  # never answered

@@ -41,7 +41,7 @@ export class Captions {
     this.#follow();
   }
 
-  /** The agent was cut: its words become what was heard (kept as they are if `heard` is empty) and get a visible mark. */
+  /** The agent was cut: its words become `heard` (an empty one keeps them as they are) and get a visible mark. */
   interrupted(utterance, heard) {
     const turn = this.#agentTurn;
     if (!turn || (utterance !== null && turn.utterance !== utterance)) return;

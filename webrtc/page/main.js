@@ -56,7 +56,7 @@ async function dial() {
   connectedMs = performance.now();
   EVENTS.ready();
   await showMicrophones();
-  requestAnimationFrame(animate);
+  requestAnimationFrame(() => animate(mine));
 }
 
 function hangUp() {
@@ -81,7 +81,8 @@ function finish(problem, detail) {
 
 async function hear(stream) {
   levels.watch("agent", stream);
-  if (!(await speaker.play(stream))) screen.showProblem("sound-blocked");
+  await speaker.play(stream, () => screen.showProblem("sound-blocked"));
+  screen.clearProblem("sound-blocked");
 }
 
 async function showMicrophones() {
@@ -107,7 +108,7 @@ const DECISIONS = {
 };
 
 const EVENTS = {
-  ready: () => document.getElementById("state").dataset.state === "connecting" && screen.setState("listening"),
+  ready: () => screen.state === "connecting" && screen.setState("listening"),
   about: (about) => screen.setAbout(about),
   speech: ({ isSpeech, atMs }) => timeline.setSpeech(isSpeech, atMs),
   state: ({ state, atMs }) => {
@@ -136,8 +137,8 @@ let sampledMs = 0;
 let drawnMs = 0;
 
 /** Runs once a frame while a call goes on. */
-function animate() {
-  if (!call) return;
+function animate(mine) {
+  if (call !== mine) return;
   const nowMs = performance.now();
   if (nowMs - sampledMs >= SAMPLE_MS) {
     sampledMs = nowMs;
@@ -150,7 +151,7 @@ function animate() {
     drawnMs = nowMs;
     timelineView.draw(timeline, nowMs);
   }
-  requestAnimationFrame(animate);
+  requestAnimationFrame(() => animate(mine));
 }
 
 // A page that is left without this is noticed by the server only after half a minute.

@@ -28,6 +28,10 @@ const text = (value) => (typeof value === "string" ? value : "");
 const milliseconds = (value) => (Number.isFinite(value) ? Math.round(value) : null);
 const strings = (value) => (Array.isArray(value) ? value.filter((item) => item && typeof item === "string") : []);
 
+const SIGNALLING = {
+  peerLeft: () => ({ kind: "left" }),
+};
+
 const RTVI = {
   "bot-ready": () => ({ kind: "ready" }),
   "user-transcription": (data) => ({ kind: "transcript", text: text(data.text), isFinal: data.final === true }),
@@ -82,7 +86,7 @@ export class MessageReader {
     } catch {
       return [];
     }
-    if (parsed?.type === "signalling") return parsed.message?.type === "peerLeft" ? [{ kind: "left", atMs: nowMs }] : [];
+    if (parsed?.type === "signalling") return eventsOf(parsed.message?.type, [SIGNALLING], {}, nowMs);
     if (parsed?.label !== LABEL) return [];
     const data = parsed.data ?? {};
     if (parsed.type === "server-message" && data.type === "parley") {

@@ -15,9 +15,10 @@ export async function openMicrophone({ deviceId, hasHeadphones }) {
     echoCancellation: !hasHeadphones,
     noiseSuppression: true,
     autoGainControl: true,
+    ...(deviceId && { deviceId: { exact: deviceId } }),
   };
   try {
-    return await navigator.mediaDevices.getUserMedia({ audio: deviceId ? { ...audio, deviceId: { exact: deviceId } } : audio });
+    return await navigator.mediaDevices.getUserMedia({ audio });
   } catch (error) {
     const hasGone = deviceId && (error.name === "OverconstrainedError" || error.name === "NotFoundError");
     if (hasGone) return openMicrophone({ deviceId: "", hasHeadphones });

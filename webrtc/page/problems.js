@@ -49,7 +49,7 @@ export class CallProblem extends Error {
     return new CallProblem(OF_STATUS[status] ?? "refused");
   }
 
-  /** The problem behind a failed getUserMedia, https://www.w3.org/TR/mediacapture-streams/#dom-mediadevices-getusermedia */
+  /** The problem behind a failed getUserMedia; https://www.w3.org/TR/mediacapture-streams names the errors. */
   static ofCapture(error) {
     return new CallProblem(OF_CAPTURE_ERROR[error?.name] ?? "microphone-busy", error);
   }

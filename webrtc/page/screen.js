@@ -52,6 +52,10 @@ export class Screen {
     document.body.dataset.phase = phase;
   }
 
+  get state() {
+    return element("state").dataset.state;
+  }
+
   /** One of the states above; any other is ignored. */
   setState(state) {
     if (!Object.hasOwn(STATES, state)) return;
@@ -74,7 +78,9 @@ export class Screen {
     element("problem").dataset.kind = kind;
   }
 
-  clearProblem() {
+  /** Takes the problem away; with a `kind` only if it is that one. */
+  clearProblem(kind = element("problem").dataset.kind) {
+    if (element("problem").dataset.kind !== kind) return;
     element("problem").replaceChildren();
     delete element("problem").dataset.kind;
   }
@@ -88,8 +94,7 @@ export class Screen {
   /** Loudness of both sides, 0 to 1. */
   setLevels(you, agent) {
     element("level").value = you;
-    const state = element("orb").dataset.state;
-    const isAgent = state === "speaking" || state === "ducked";
+    const isAgent = this.state === "speaking" || this.state === "ducked";
     element("orb").style.setProperty("--level", (isAgent ? agent : you).toFixed(3));
   }
 

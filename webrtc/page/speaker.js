@@ -12,18 +12,19 @@ export class Speaker {
     this.#audio = audio;
   }
 
-  /** Starts playing; resolves to false if the browser wants a click or key press first (then it plays after that). */
-  async play(stream) {
+  /** Starts playing; where the browser wants a click or key press first, calls `onBlocked` and waits for that. */
+  async play(stream, onBlocked) {
     this.#audio.srcObject = stream;
     this.speak();
     try {
       await this.#audio.play();
-      return true;
     } catch (error) {
-      if (error.name !== "NotAllowedError") return true;
-      const retry = () => this.#audio.play().catch(() => {});
-      for (const gesture of ["pointerdown", "keydown"]) addEventListener(gesture, retry, { once: true });
-      return false;
+      if (error.name !== "NotAllowedError") return;
+      onBlocked();
+      await new Promise((resolve) => {
+        for (const gesture of ["pointerup", "keydown"]) addEventListener(gesture, resolve, { once: true });
+      });
+      await this.#audio.play().catch(() => {});
     }
   }
 
