@@ -1,22 +1,19 @@
 """The running process: page, signalling, health and metrics on one port, from prewarmed engines to a drained end."""
 
 import asyncio
-import contextlib
 import gc
 import logging
-import signal
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import Callable
 from importlib.resources import files
-from ipaddress import ip_address
 from pathlib import Path
 
 from aiohttp import web
 
 from agent.builtin_tools import builtin_tools
 from agent.calls import CallRegistry
-from agent.config import ServerConfig, Settings
+from agent.config import Settings
 from agent.engines import open_engines
-from agent.errors import AddressUnavailable
+from agent.listening import listening, stop_signals
 from agent.load import LoopLag
 from agent.metrics import CONTENT_TYPE, Metrics
 from pipelines.call import prepare, run_call
@@ -73,8 +70,10 @@ async def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
                 await run_call(call, engines, settings.call, tools=builtin_tools(), observer=metrics)
 
             calls = CallRegistry(group, admission, run=run, lag=lag, metrics=metrics)
-            async with listening(application(settings, calls, lag, metrics), settings.server) as url:
-                with _stop_signals(calls.end_all) as stop:
+            async with listening(
+                application(settings, calls, lag, metrics), settings.server.host, settings.server.port
+            ) as url:
+                with stop_signals(calls.end_all) as stop:
                     on_ready(url)
                     await stop.wait()
                     await calls.drain(settings.server.drain_limit_s)
@@ -124,56 +123,3 @@ def _add_headers(response: web.StreamResponse) -> None:
     response.headers.setdefault("Cache-Control", _REVALIDATE if is_file else _NEVER_KEEP)
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
-
-
-@contextlib.asynccontextmanager
-async def listening(app: web.Application, config: ServerConfig) -> AsyncGenerator[str, None]:
-    """The application, served; yields its URL.
-
-    Raises:
-        AddressUnavailable: the host and port cannot be listened on.
-    """
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2.0)
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, config.host, config.port).start()
-        except OSError as error:
-            raise AddressUnavailable(
-                f"cannot listen on {config.host}, port {config.port} ({error.strerror or error}); "
-                "stop what uses it, or choose another with --host and --port (0 picks a free port)"
-            ) from None
-        yield url_of(config.host, runner.addresses[0][1])
-    finally:
-        await runner.cleanup()
-
-
-def url_of(host: str, port: int) -> str:
-    """Where a browser on this machine finds the page."""
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return f"http://{host}:{port}"
-    if address.is_unspecified:
-        return f"http://localhost:{port}"
-    return f"http://[{host}]:{port}" if address.version == 6 else f"http://{host}:{port}"
-
-
-@contextlib.contextmanager
-def _stop_signals(on_second: Callable[[], None]) -> Generator[asyncio.Event, None, None]:
-    """An event that the first SIGTERM or SIGINT sets; a further one calls `on_second`."""
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-
-    def on_signal() -> None:
-        if stop.is_set():
-            on_second()
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
-    try:
-        yield stop
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)

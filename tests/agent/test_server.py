@@ -10,11 +10,12 @@ import pytest_asyncio
 from aiohttp import ClientSession
 
 from agent.calls import CallRegistry
-from agent.config import ServerConfig, load_settings
+from agent.config import load_settings
 from agent.errors import AddressUnavailable
+from agent.listening import listening, url_of
 from agent.load import MIN_SAMPLES, LoopLag
 from agent.metrics import Metrics
-from agent.server import PAGE, application, listening, url_of
+from agent.server import PAGE, application
 from webrtc.call import Call
 
 
@@ -39,7 +40,7 @@ async def server() -> AsyncIterator[Running]:
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         registry = CallRegistry(group, settings.admission, run=run, lag=lag, metrics=metrics)
         app = application(settings, registry, lag, metrics)
-        async with listening(app, ServerConfig(port=0)) as url, ClientSession(url) as http:
+        async with listening(app, "127.0.0.1", 0) as url, ClientSession(url) as http:
             yield Running(http, registry, lag, metrics)
 
 
@@ -117,7 +118,7 @@ async def test_a_taken_port_is_told_in_one_line(server: Running) -> None:
         taken.listen()
         app = application(load_settings(None, {}), server.registry, server.lag, server.metrics)
         with pytest.raises(AddressUnavailable, match=r"choose another with --host and --port") as caught:
-            async with listening(app, ServerConfig(port=taken.getsockname()[1])):
+            async with listening(app, "127.0.0.1", taken.getsockname()[1]):
                 pass
     assert "\n" not in str(caught.value)
 
@@ -125,7 +126,7 @@ async def test_a_taken_port_is_told_in_one_line(server: Running) -> None:
 async def test_a_host_that_is_not_here(server: Running) -> None:
     app = application(load_settings(None, {}), server.registry, server.lag, server.metrics)
     with pytest.raises(AddressUnavailable):
-        async with listening(app, ServerConfig(host="192.0.2.1", port=0)):
+        async with listening(app, "192.0.2.1", 0):
             pass
 
 
