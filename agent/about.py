@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from agent.config import Settings
 from asr.config import SphinxConfig
-from llm.config import DemoConfig
+from llm.config import ChatConfig, DemoConfig, MistralChatConfig
 
 _DEMO_SUGGESTIONS = (
     "What time is it?",
@@ -13,6 +14,13 @@ _DEMO_SUGGESTIONS = (
     "Tell me a story.",
     "Book a table for tomorrow.",
     "Count to twenty.",
+)
+_SUGGESTIONS = (
+    "What can you do for me?",
+    "What time is it?",
+    "Explain something surprising about the sea.",
+    "Tell me a story.",
+    "Goodbye.",
 )
 
 
@@ -22,3 +30,8 @@ def about(settings: Settings) -> Mapping[str, Any]:
     match settings.llm:
         case DemoConfig():
             return {"engine": "Demo mind: scripted", "note": note, "try": _DEMO_SUGGESTIONS}
+        case ChatConfig() as config:
+            host = urlsplit(config.base_url).hostname
+            return {"engine": f"{config.model} on {host}", "note": note, "try": _SUGGESTIONS}
+        case MistralChatConfig() as config:
+            return {"engine": f"{config.model} in Mistral's cloud", "note": note, "try": _SUGGESTIONS}

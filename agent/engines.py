@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from agent.about import about
 from agent.config import Settings
 from agent.errors import EngineUnavailable
+from agent.keys import api_key, required_key
 from asr.config import SphinxConfig, VoxtralRealtimeConfig
 from asr.interface import Recognizer
-from llm.config import DemoConfig
+from llm.config import ChatConfig, DemoConfig, MistralChatConfig
 from llm.interface import LanguageModel
 from tts.config import EspeakConfig, VoxtralTTSConfig
 from tts.interface import Synthesizer
@@ -96,6 +97,17 @@ async def language_model_of(settings: Settings) -> AsyncGenerator[LanguageModel,
             from llm.demo import DemoMind
 
             yield DemoMind(config)
+        case ChatConfig() as config:
+            from llm.remote import ChatModel
+
+            async with ChatModel(config, api_key(config.api_key_env)) as model:
+                yield model
+        case MistralChatConfig() as config:
+            _require("mistralai", "llm.kind = mistral", extra="mistral")
+            from llm.mistral import MistralChat
+
+            async with MistralChat(config, required_key(config.api_key_env)) as model:
+                yield model
 
 
 @asynccontextmanager
@@ -129,8 +141,12 @@ async def _started(engine: AbstractAsyncContextManager[Engine]) -> AsyncGenerato
 
 
 def _require_torch(part: str) -> None:
-    if find_spec("torch") is None:
+    _require("torch", f"{part}.kind = voxtral", extra="engines")
+
+
+def _require(package: str, setting: str, *, extra: str) -> None:
+    if find_spec(package) is None:
         raise EngineUnavailable(
-            f"{part}.kind = voxtral needs PyTorch, which is not installed; "
-            "run: python -m pip install -c constraints.txt '.[engines]'"
+            f"{setting} needs {package}, which is not installed; "
+            f"run: python -m pip install -c constraints.txt '.[{extra}]'"
         )

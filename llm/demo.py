@@ -56,6 +56,7 @@ class DemoReply(Reply):
         self._tools = tools
         self._max_messages = max_messages
         self._pieces: deque[TextDelta | ToolCall] = deque()
+        self._is_cancelled = False
 
     async def __aenter__(self) -> Self:
         """Think.
@@ -67,6 +68,8 @@ class DemoReply(Reply):
             raise ContextTooLong(
                 f"{len(self._messages)} messages, at most {self._max_messages} are read: leave out the oldest"
             )
+        if self._is_cancelled:
+            return self
         answer = respond(self._messages, self._tools)
         # By the sentence: there is nothing to wait for between words, and a frame for each of 200 is 0.1 s of work.
         self._pieces.extend(TextDelta(sentence) for sentence in re.findall(r".+?(?:[.!?](?=\s)|$)", answer.text, re.S))
@@ -89,6 +92,7 @@ class DemoReply(Reply):
 
     def cancel(self) -> None:
         """End it."""
+        self._is_cancelled = True
         self._pieces.clear()
 
 

@@ -1,104 +1,117 @@
-"""What `llm.interface` promises, proved for every engine."""
+"""What `llm.interface` promises, proved for every language model that needs no weights."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
-from llm.config import DemoConfig
+from llm.config import ChatConfig, DemoConfig, MistralChatConfig
 from llm.demo import DemoMind
-from llm.interface import ContextTooLong, LanguageModel, Message, TextDelta, Tool, ToolCall
+from llm.interface import EngineUnreachable, LanguageModel, Message, TextDelta, Tool, ToolCall
+from llm.mistral import MistralChat
+from llm.remote import ChatModel
 
-TIME = Tool("current_time", "The time now.", {"type": "object", "properties": {"zone": {"type": "string"}}})
-ASKS_FOR_WORDS = (Message("system", "Be kind."), Message("user", "Hello there!"))
-ASKS_FOR_A_TOOL = (Message("user", "What time is it?"),)
-TOO_MANY = (Message("user", "Hello."), Message("assistant", "Hello.")) * 5000
-
-
-@asynccontextmanager
-async def demo() -> AsyncIterator[LanguageModel]:
-    yield DemoMind(DemoConfig())
-
+STORY = [Message("user", "Tell me a story.")]
+TIME = [Message("user", "What time is it?")]
+CLOCK = Tool("current_time", "The time.", {"type": "object", "properties": {}})
+KEY = SecretStr("a-key")
 
 Open = Callable[[], AbstractAsyncContextManager[LanguageModel]]
 
 
-@pytest.fixture(params=[demo], ids=lambda engine: engine.__name__)
-async def engine(request: pytest.FixtureRequest) -> AsyncIterator[LanguageModel]:
-    open_engine: Open = request.param
+@pytest.fixture(params=["demo", "chat", "mistral"])
+def open_engine(request: pytest.FixtureRequest, chat_server: Any) -> Open:
+    @asynccontextmanager
+    async def demo() -> AsyncIterator[LanguageModel]:
+        yield DemoMind(DemoConfig())
+
+    engines: dict[str, Open] = {
+        "demo": demo,
+        "chat": lambda: ChatModel(ChatConfig(base_url=chat_server.url, model="demo"), KEY),
+        "mistral": lambda: MistralChat(MistralChatConfig(base_url=chat_server.url, model="demo"), KEY),
+    }
+    return engines[request.param]
+
+
+@pytest.fixture
+async def engine(open_engine: Open) -> AsyncIterator[LanguageModel]:
     async with open_engine() as engine:
         yield engine
 
 
-async def pieces_of(
-    engine: LanguageModel, messages: Sequence[Message], tools: Sequence[Tool] = ()
-) -> list[TextDelta | ToolCall]:
-    async with engine.reply(messages, tools) as reply:
+async def pieces_of(engine: LanguageModel, messages: list[Message], tools: list[Tool] | None = None) -> list[Any]:
+    async with engine.reply(messages, tools or []) as reply:
         return [piece async for piece in reply]
 
 
-def text_of(pieces: Sequence[TextDelta | ToolCall]) -> str:
-    return "".join(piece.text for piece in pieces if isinstance(piece, TextDelta))
+async def text_of(engine: LanguageModel, messages: list[Message]) -> str:
+    return "".join(piece.text for piece in await pieces_of(engine, messages))
 
 
-async def test_replies_in_several_pieces_of_text(engine: LanguageModel) -> None:
-    pieces = await pieces_of(engine, ASKS_FOR_WORDS)
-    assert len(pieces) > 1
+async def test_a_reply_is_text_in_pieces(engine: LanguageModel) -> None:
+    pieces = await pieces_of(engine, STORY)
+    assert len(pieces) > 5
     assert all(isinstance(piece, TextDelta) and piece.text for piece in pieces)
-    assert text_of(pieces) == text_of(pieces).strip()
+    assert "".join(piece.text for piece in pieces) == await text_of(DemoMind(DemoConfig()), STORY)
 
 
-async def test_asks_for_a_tool_that_is_offered(engine: LanguageModel) -> None:
-    pieces = await pieces_of(engine, ASKS_FOR_A_TOOL, [TIME])
+async def test_tool_calls_come_last_and_whole(engine: LanguageModel) -> None:
+    pieces = await pieces_of(engine, TIME, [CLOCK])
     calls = [piece for piece in pieces if isinstance(piece, ToolCall)]
-    assert pieces[-len(calls) :] == calls  # after all text
     assert [call.name for call in calls] == ["current_time"]
+    assert pieces[-1] is calls[0]
     assert isinstance(json.loads(calls[0].arguments), dict)
-    assert calls[0].id
 
 
-async def test_asks_for_no_tool_that_is_not_offered(engine: LanguageModel) -> None:
-    pieces = await pieces_of(engine, ASKS_FOR_A_TOOL)
-    assert not [piece for piece in pieces if isinstance(piece, ToolCall)]
-    assert text_of(pieces)
-
-
-async def test_replies_to_what_the_tool_found(engine: LanguageModel) -> None:
-    (call,) = [piece for piece in await pieces_of(engine, ASKS_FOR_A_TOOL, [TIME]) if isinstance(piece, ToolCall)]
-    result = json.dumps({"time": "09:00", "date": "2031-05-17", "weekday": "Saturday", "zone": "UTC"})
-    found = (*ASKS_FOR_A_TOOL, Message("assistant", "", (call,)), Message("tool", result, tool_call_id=call.id))
-    pieces = await pieces_of(engine, found, [TIME])
-    assert "nine" in text_of(pieces)
-    assert not [piece for piece in pieces if isinstance(piece, ToolCall)]
+async def test_the_answer_to_a_tool_is_understood(engine: LanguageModel) -> None:
+    call = (await pieces_of(engine, TIME, [CLOCK]))[-1]
+    result = json.dumps({"time": "2026-01-02T15:04:00+00:00", "timezone": "UTC"})
+    asked = [*TIME, Message("assistant", "", (call,)), Message("tool", result, tool_call_id=call.id)]
+    assert await text_of(engine, asked)
 
 
 async def test_cancelled_delivers_nothing_more(engine: LanguageModel) -> None:
-    async with engine.reply(ASKS_FOR_WORDS) as reply:
+    async with engine.reply(STORY) as reply:
         await anext(reply)
         reply.cancel()
         reply.cancel()
         assert [piece async for piece in reply] == []
 
 
-async def test_left_early_leaves_nothing_behind(engine: LanguageModel) -> None:
-    tasks = len(asyncio.all_tasks())
-    for _ in range(100):
-        async with engine.reply(ASKS_FOR_WORDS) as reply:
-            await anext(reply)
-    assert len(asyncio.all_tasks()) == tasks
+async def test_cancelled_before_it_is_entered_says_nothing(engine: LanguageModel) -> None:
+    reply = engine.reply(STORY)
+    reply.cancel()
+    async with reply:
+        assert [piece async for piece in reply] == []
 
 
-async def test_replies_at_once_do_not_mix(engine: LanguageModel) -> None:
-    alone = [await pieces_of(engine, messages, [TIME]) for messages in (ASKS_FOR_WORDS, ASKS_FOR_A_TOOL)]
+async def test_together_equals_alone(engine: LanguageModel) -> None:
+    asked = [STORY, [Message("user", "Count to twenty.")], [Message("user", "What is twelve times seven?")]]
+    alone = [await text_of(engine, messages) for messages in asked]
     async with asyncio.TaskGroup() as tasks:
-        together = [
-            tasks.create_task(pieces_of(engine, messages, [TIME])) for messages in (ASKS_FOR_WORDS, ASKS_FOR_A_TOOL)
-        ]
-    assert [reply.result() for reply in together] == alone
+        together = [tasks.create_task(text_of(engine, messages)) for messages in asked]
+    assert [task.result() for task in together] == alone
 
 
-async def test_a_conversation_beyond_the_context_is_refused(engine: LanguageModel) -> None:
-    with pytest.raises(ContextTooLong, match="10000"):
-        await pieces_of(engine, TOO_MANY)
+async def test_leaving_early_frees_what_was_taken(engine: LanguageModel) -> None:
+    await text_of(engine, STORY)
+    tasks = asyncio.all_tasks()
+    for _ in range(50):
+        async with engine.reply(STORY) as reply:
+            await anext(reply)
+    left = {task for task in asyncio.all_tasks() - tasks if "llm" in repr(task.get_coro())}
+    assert not left
+
+
+async def test_a_stopped_engine_is_unreachable(open_engine: Open, request: pytest.FixtureRequest) -> None:
+    async with open_engine() as engine:
+        pass
+    if isinstance(engine, DemoMind):
+        assert await text_of(engine, STORY)  # a function of its messages, which nothing can stop
+        return
+    with pytest.raises(EngineUnreachable, match="stopped"):
+        await text_of(engine, STORY)

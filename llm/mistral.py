@@ -1,0 +1,147 @@
+"""Mistral's cloud as a language model, through Mistral's own client."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, suppress
+from types import TracebackType
+from typing import Any, Self, cast
+
+import httpx2
+from mistralai.client import Mistral
+from mistralai.client.errors import MistralError, NoResponseError, ResponseValidationError
+from mistralai.client.models import CompletionEvent
+from mistralai.client.utils.eventstreaming import EventStreamAsync
+from pydantic import SecretStr
+
+from llm.chat_stream import Chunk, ReplyAssembler
+from llm.chat_wire import language_model_error, messages_json, tools_json
+from llm.config import MistralChatConfig
+from llm.endpoint_errors import EndpointError, EndpointUnreachable, refusal
+from llm.interface import Message, Reply, TextDelta, Tool
+from llm.keep_warm import KeepWarm
+from llm.remote import Pieces, RemoteReply
+from llm.retrying import retried
+
+_VERSION = "/v1"  # which the client adds to the server's URL by itself
+
+
+class MistralChat:
+    """A model of Mistral's cloud, for any number of calls. Use as `async with`."""
+
+    def __init__(self, config: MistralChatConfig, key: SecretStr) -> None:
+        self._config = config
+        self._key = key
+        self._client: Mistral | None = None
+        self._warm = KeepWarm(self._greet, config.keep_warm_s)
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Connect.
+
+        Raises:
+            LanguageModelError: the cloud cannot be reached, or refuses the key.
+        """
+        config = self._config
+        limits = httpx2.Limits(max_connections=None, keepalive_expiry=3 * config.keep_warm_s)
+        async with AsyncExitStack() as stack:
+            self._client = Mistral(
+                api_key=self._key.get_secret_value(),
+                server_url=config.base_url.rstrip("/").removesuffix(_VERSION),
+                async_client=await stack.enter_async_context(httpx2.AsyncClient(limits=limits)),
+                timeout_ms=round(1000 * max(config.answer_timeout_s, config.stall_timeout_s)),
+            )
+            try:
+                await retried(self._greet, config.retry_limit_s)
+            except EndpointError as error:
+                raise language_model_error(error) from None
+            await stack.enter_async_context(self._warm)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._client = None
+        await self._stack.aclose()
+
+    def reply(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Reply:
+        """The assistant's next message; see `llm.interface.LanguageModel`."""
+        config = self._config
+        settings = {
+            "temperature": config.temperature,
+            "top_p": config.top_p,
+            "max_tokens": config.max_tokens,
+            "random_seed": config.seed,
+            "tools": tools_json(tools) or None,
+        }
+        request = {
+            "model": config.model,
+            "messages": messages_json(messages),
+            **{name: value for name, value in settings.items() if value is not None},
+        }
+        return RemoteReply(lambda: self._open(request), config.stall_timeout_s)
+
+    @property
+    def _running(self) -> Mistral:
+        if self._client is None:
+            raise EndpointUnreachable("the engine is not started, or stopped: enter its context first")
+        return self._client
+
+    @property
+    def _url(self) -> str:
+        return self._config.url("chat/completions")
+
+    @asynccontextmanager
+    async def _open(self, request: dict[str, Any]) -> AsyncGenerator[Pieces, None]:
+        stream = await retried(lambda: self._send(request), self._config.retry_limit_s)
+        try:
+            async with stream, aclosing(stream.generator), aclosing(self._read(stream)) as reply:
+                yield reply
+        finally:
+            self._warm.closed_one()  # the client closes its connection after every stream, even at its proper end
+
+    async def _send(self, request: dict[str, Any]) -> EventStreamAsync[CompletionEvent]:
+        with self._errors():
+            async with self._in_time():
+                return await self._running.chat.stream_async(**cast(Any, request))
+
+    async def _read(self, stream: EventStreamAsync[CompletionEvent]) -> Pieces:
+        assembler = ReplyAssembler()
+        with self._errors():
+            async for event in stream:
+                if text := assembler.add(Chunk.model_validate(event.data.model_dump(mode="json"))):
+                    yield TextDelta(text)
+        for call in assembler.whole_calls(self._url):
+            yield call
+
+    async def _greet(self) -> None:
+        """A small request; what the answer says does not matter, nor whether the client can read it."""
+        with self._errors(), suppress(ResponseValidationError):
+            async with self._in_time():
+                await self._running.models.list_async()
+
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncGenerator[None, None]:
+        try:
+            async with asyncio.timeout(self._config.answer_timeout_s):
+                yield
+        except TimeoutError:
+            limit_s = self._config.answer_timeout_s
+            raise EndpointUnreachable(f"{self._config.base_url} did not answer in {limit_s:g} s: try again") from None
+
+    @contextmanager
+    def _errors(self) -> Generator[None, None, None]:
+        """Turn the errors of the client into ours."""
+        try:
+            yield
+        except MistralError as error:
+            if error.status_code >= 400:
+                raise refusal(
+                    self._url, error.status_code, error.headers, error.body, self._config.api_key_env
+                ) from None
+            raise EndpointUnreachable(f"{self._url} sent a malformed answer: update mistralai, or report it") from None
+        except (httpx2.HTTPError, NoResponseError) as error:
+            raise EndpointUnreachable(
+                f"{self._url}: no connection ({str(error) or type(error).__name__}): check the network and base_url",
+                retry_after_s=0.0,
+            ) from None
