@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import Field
 
 from agent.tools import ToolRefusal, function_tool
-from pipelines.reply import CallTool
+from pipelines.tool_runs import CallTool
 
 LARGEST_PARTY = 12
 

@@ -10,7 +10,7 @@ from typing import Any, cast, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from llm.interface import Tool
-from pipelines.reply import CallTool
+from pipelines.tool_runs import CallTool
 
 DEFAULT_LIMIT_S = 5.0
 

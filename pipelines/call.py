@@ -22,11 +22,12 @@ from pipelines.conversation import Conversation
 from pipelines.detection import Detection
 from pipelines.observer import CallObserver, Timeline
 from pipelines.recognition import RecognitionService
-from pipelines.reply import CallTool, ReplyService
+from pipelines.reply import ReplyService
 from pipelines.rtvi import DirectRTVI
 from pipelines.silero import session
 from pipelines.smart_turn import smart_turn
 from pipelines.speech import SpeechService
+from pipelines.tool_runs import CallTool
 from pipelines.transport import MICROPHONE_RATE_HZ, CallInput, CallOutput
 from pipelines.turn_taking import TurnTaking
 from tts.interface import Synthesizer
@@ -61,7 +62,7 @@ async def run_call(
 
     detection = Detection(config.voice, on_voice=timeline.voice)
     recognition = RecognitionService(engines.recognizer, language=config.language)
-    reply = ReplyService(engines.language_model, conversation, tools)
+    reply = ReplyService(engines.language_model, conversation, tools, config.waiting)
     speech = SpeechService(engines.synthesizer, call.playout, config.speech, language=config.language)
     output = CallOutput(call, conversation, timeline, ended=ended)
     turn_taking = TurnTaking(

@@ -71,6 +71,17 @@ class SpeechConfig(BaseModel):
     clause_chars: PositiveInt = Field(default=24, description="Shortest clause after the first one.")
 
 
+class WaitingConfig(BaseModel):
+    """What a caller hears while a tool is at work."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    filler_after_ms: PositiveInt = Field(
+        default=1500, description="Run of the tools after which the caller is told that it takes a moment."
+    )
+    filler: str = Field(default="One moment, please.", description="What the agent says then; empty says nothing.")
+
+
 class CallConfig(BaseModel):
     """One call."""
 
@@ -87,3 +98,4 @@ class CallConfig(BaseModel):
     turns: TurnConfig = TurnConfig()
     barge_in: BargeInConfig = BargeInConfig()
     speech: SpeechConfig = SpeechConfig()
+    waiting: WaitingConfig = WaitingConfig()

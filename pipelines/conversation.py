@@ -39,3 +39,10 @@ class Conversation:
         self._messages += [
             Message("tool", result, tool_call_id=call.id) for call, result in zip(calls, results, strict=True)
         ]
+
+    def tool_finished(self, call_id: str, result: str) -> None:
+        """A tool that had been noted as going on has this result (JSON)."""
+        for position in range(len(self._messages) - 1, -1, -1):
+            if self._messages[position].tool_call_id == call_id:
+                self._messages[position] = Message("tool", result, tool_call_id=call_id)
+                return

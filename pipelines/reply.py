@@ -4,20 +4,22 @@ Not an LLMService of Pipecat's: its tool path lives in the context aggregators, 
 not what was generated. An interruption cancels the frame being processed, and so leaves the reply's context.
 """
 
-import json
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Coroutine, Sequence
+from functools import partial
+from typing import Any, cast
 
 from pipecat.frames.frames import Frame, LLMFullResponseEndFrame, LLMFullResponseStartFrame, LLMRunFrame, LLMTextFrame
 from pipecat.processors.frame_processor import FrameDirection
 from pipecat.services.ai_service import AIService
 from pipecat.services.settings import ServiceSettings
 
-from llm.interface import LanguageModel, LanguageModelError, Message, TextDelta, Tool, ToolCall
+from llm.interface import LanguageModel, LanguageModelError, Message, TextDelta, ToolCall
+from pipelines.config import WaitingConfig
 from pipelines.conversation import Conversation
 from pipelines.frames import EndCallFrame
+from pipelines.tool_runs import CallTool, ToolRuns
 
 logger = logging.getLogger(__name__)
 
@@ -25,29 +27,29 @@ MAX_TOOL_ROUNDS = 8  # a model that only ever calls tools is stopped here
 APOLOGY = "I'm sorry, something went wrong on my side. Could you say that again?"
 
 
-@dataclass(frozen=True, slots=True)
-class CallTool:
-    """A tool and how to run it: arguments in, JSON out; it bounds its own time and raises nothing but cancellation."""
-
-    tool: Tool
-    run: Callable[[Mapping[str, Any]], Awaitable[str]]
-    ends_call: bool = False  # hang up once the reply that follows has been heard
-
-
 class ReplyService(AIService):
     """The mind of one call: answers every LLMRunFrame with a streamed response."""
 
-    def __init__(self, model: LanguageModel, conversation: Conversation, tools: Sequence[CallTool]) -> None:
+    def __init__(
+        self, model: LanguageModel, conversation: Conversation, tools: Sequence[CallTool], config: WaitingConfig
+    ) -> None:
         super().__init__(settings=ServiceSettings(model=None))
         self._model = model
         self._conversation = conversation
-        self._tools = {tool.tool.name: tool for tool in tools}
+        self._config = config
+        self._tool_runs = ToolRuns(tools, conversation, self._spawn)
         self._is_busy = False
 
     @property
     def is_busy(self) -> bool:
         """Whether a reply is being generated."""
         return self._is_busy
+
+    async def cleanup(self) -> None:
+        """Stop the tools that are still at work."""
+        await super().cleanup()
+        for task in self._tool_runs.tasks:
+            await self.cancel_task(task)
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         """Reply when asked to; pass everything else on."""
@@ -66,9 +68,12 @@ class ReplyService(AIService):
                 spoken, calls = await self._generate(messages)
                 if not calls:
                     break
-                results = [await self._run(call) for call in calls]
-                ends_call = ends_call or any(self._ends_call(call) for call in calls)
-                self._conversation.agent_called(calls, results)
+                results = await self._tool_runs.run(
+                    calls,
+                    slow_after_s=self._config.filler_after_ms / 1000,
+                    on_slow=partial(self._fill, has_spoken=bool(spoken.strip())),
+                )
+                ends_call = ends_call or self._tool_runs.end_call(calls)
                 messages.append(Message("assistant", spoken, tool_calls=tuple(calls)))
                 messages += [
                     Message("tool", result, tool_call_id=call.id) for call, result in zip(calls, results, strict=True)
@@ -84,7 +89,7 @@ class ReplyService(AIService):
         calls: list[ToolCall] = []
         await self.push_frame(LLMFullResponseStartFrame())
         try:
-            async with self._model.reply(messages, [tool.tool for tool in self._tools.values()]) as reply:
+            async with self._model.reply(messages, self._tool_runs.tools) as reply:
                 async for part in reply:
                     if isinstance(part, TextDelta):
                         text.append(part.text)
@@ -99,18 +104,13 @@ class ReplyService(AIService):
         await self.push_frame(LLMFullResponseEndFrame())
         return "".join(text), calls
 
-    async def _run(self, call: ToolCall) -> str:
-        tool = self._tools.get(call.name)
-        if tool is None:
-            return json.dumps({"error": f"there is no tool {call.name!r}; there are: {', '.join(self._tools)}"})
-        try:
-            arguments: Any = json.loads(call.arguments or "{}")
-        except json.JSONDecodeError as error:
-            return json.dumps({"error": f"the arguments are not JSON: {error}"})
-        if not isinstance(arguments, dict):
-            return json.dumps({"error": "the arguments are not a JSON object"})
-        return await tool.run(arguments)  # pyright: ignore[reportUnknownArgumentType]  # checked by the tool's schema
+    def _spawn(self, run: Coroutine[Any, Any, str]) -> asyncio.Task[str]:
+        return cast(asyncio.Task[str], self.create_task(run))
 
-    def _ends_call(self, call: ToolCall) -> bool:
-        tool = self._tools.get(call.name)
-        return tool is not None and tool.ends_call
+    async def _fill(self, *, has_spoken: bool) -> None:
+        """Say that it takes a moment, unless the model has just said so itself."""
+        if has_spoken or not self._config.filler:
+            return
+        await self.push_frame(LLMFullResponseStartFrame())
+        await self.push_frame(LLMTextFrame(self._config.filler))
+        await self.push_frame(LLMFullResponseEndFrame())

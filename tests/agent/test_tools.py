@@ -9,7 +9,7 @@ import pytest
 
 from agent.builtin_tools import builtin_tools
 from agent.tools import ToolRefusal, function_tool
-from pipelines.reply import CallTool
+from pipelines.tool_runs import CallTool
 
 
 def order(dish: str, size: Literal["small", "large"] = "small", *, count: int = 1) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -24,8 +24,9 @@ from pipelines.conversation import Conversation
 from pipelines.detection import RecentAudio
 from pipelines.frames import TranscriptFrame, VoiceFrame
 from pipelines.observer import Timeline
-from pipelines.reply import CallTool, ReplyService
+from pipelines.reply import ReplyService
 from pipelines.speech import SpeechService
+from pipelines.tool_runs import CallTool
 from pipelines.transport import CallOutput
 from pipelines.turn_taking import TurnTaking
 from tts.interface import SpeechChunk, Voice
@@ -241,7 +242,7 @@ class Chain:
         self.ended = asyncio.Event()
         self.conversation = Conversation()
         timeline = Timeline(self.call, self.counts)  # type: ignore[arg-type]
-        self.reply = ReplyService(self.model, self.conversation, tools)
+        self.reply = ReplyService(self.model, self.conversation, tools, config.waiting)
         self.speech = SpeechService(self.synthesizer, self.call.playout, config.speech, language="en")  # type: ignore[arg-type]
         self.output = CallOutput(self.call, self.conversation, timeline, ended=self.ended)  # type: ignore[arg-type]
         agent = AgentVoice(self.reply, self.speech, self.output, self.call.playout, config.barge_in)  # type: ignore[arg-type]
@@ -315,6 +316,12 @@ async def running(config: CallConfig, tools: Sequence[CallTool] = ()) -> AsyncIt
             yield chain
         finally:
             await runner.cancel()
+
+
+@pytest.fixture
+def chain_of() -> Callable[..., AbstractAsyncContextManager[Chain]]:
+    """`async with chain_of(config, tools) as chain`, for a chain of its own on the running event loop."""
+    return running
 
 
 @pytest.fixture

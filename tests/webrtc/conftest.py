@@ -1,50 +1,13 @@
-"""What the transport's tests share: calls on loopback, a clock of their own, and a look at what is left behind."""
+"""What the transport's tests share: calls on loopback, and a look at what is left behind."""
 
 import asyncio
-import selectors
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Iterator
 
 import psutil
 import pytest
 
 from webrtc.config import WebRTCConfig
-
-T = TypeVar("T")
-
-
-class _JumpingSelector(selectors.DefaultSelector):
-    """Never waits: the time that the loop would have slept has passed at once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now_s = 1000.0
-
-    def select(self, timeout: float | None = None) -> list[Any]:
-        assert timeout is not None, "the test waits for something that no timer and no task will bring about"
-        self.now_s += timeout
-        return super().select(0)
-
-
-class _VirtualLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self._jumping = _JumpingSelector()
-        super().__init__(self._jumping)
-
-    def time(self) -> float:
-        return self._jumping.now_s
-
-
-@pytest.fixture
-def in_virtual_time() -> Callable[[Coroutine[Any, Any, T]], T]:
-    """`in_virtual_time(coroutine)` runs it on an event loop whose time passes only by waiting, and then at once."""
-
-    def run(coroutine: Coroutine[Any, Any, T]) -> T:
-        with asyncio.Runner(loop_factory=_VirtualLoop) as runner:
-            return runner.run(coroutine)
-
-    return run
 
 
 @pytest.fixture
