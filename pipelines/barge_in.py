@@ -19,6 +19,7 @@ BACKCHANNELS = frozenset(
     "oui ouais d'accord voilà ja genau stimmt sí vale claro già certo sim goed precies haan accha نعم हाँ अच्छा".split()
 )
 HUM_SHARE = 0.6  # of the voiced sound, hummed: a closed mouth does not take the floor
+FASTEST_WORDS_PER_S = 6.0  # what was said faster was not said: recognisers hear words in a hum
 
 
 class Decision(Enum):
@@ -79,6 +80,11 @@ def asks_for_floor(words: str) -> bool:
     return any(word.strip(".,!?…") not in BACKCHANNELS for word in words.lower().replace("-", " ").split())
 
 
+def is_too_fast(evidence: Evidence) -> bool:
+    """Whether nobody says that many words in that time."""
+    return len((evidence.words or "").split()) * 1000 > FASTEST_WORDS_PER_S * evidence.sound_ms
+
+
 def decide(evidence: Evidence, config: BargeInConfig) -> Verdict:
     """Judge the evidence; deterministic and without memory."""
     if evidence.stage is Decision.WAIT:
@@ -88,7 +94,8 @@ def decide(evidence: Evidence, config: BargeInConfig) -> Verdict:
     if evidence.sound_ms >= (config.backchannel_ms if evidence.is_hum else config.sustained_ms):
         return Verdict(Decision.CUT, "lasting voice")
     if evidence.words is not None:
-        is_asking = evidence.sound_ms >= config.word_ms and not evidence.is_hum and asks_for_floor(evidence.words)
+        is_speech = evidence.sound_ms >= config.word_ms and not evidence.is_hum and not is_too_fast(evidence)
+        is_asking = is_speech and asks_for_floor(evidence.words)
         return Verdict(Decision.CUT, "words") if is_asking else Verdict(Decision.RESUME, "no word asks for the floor")
     if evidence.silence_ms >= config.transcript_wait_ms:
         return Verdict(Decision.RESUME, "silence")

@@ -19,8 +19,8 @@ class TurnConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    complete_ms: PositiveInt = Field(default=320, description="When words and melody both say the thought is complete.")
-    likely_ms: PositiveInt = Field(default=520, description="When only the words say so, or nobody knows.")
+    complete_ms: PositiveInt = Field(default=256, description="When words and melody both say the thought is complete.")
+    likely_ms: PositiveInt = Field(default=448, description="When only the words say so, or nobody knows.")
     incomplete_ms: PositiveInt = Field(default=1400, description="When the words stop in mid-thought.")
     wordless_ms: PositiveInt = Field(
         default=700, description="When no word was recognised: the turn ends without a reply."

@@ -83,11 +83,12 @@ def test_what_is_no_interruption_only_ducks(sound: list[Window], words: dict[int
     ("sound", "words"),
     [
         ([NOISE] * 2 + [VOICE] * 6 + [SILENCE] * 20, {15: "half"}),
+        ([VOICE] * 13 + [SILENCE] * 20, {20: "what are you"}),
         ([VOICE] * 12 + [SILENCE] * 20, {19: "yeah"}),
         ([VOICE] * 4 + [NOISE] * 3 + [VOICE] * 6 + [SILENCE] * 20, {20: "uh huh"}),
         ([VOICE] * 12 + [SILENCE] * 20, {}),
     ],
-    ids=["voiced cough", "yeah", "uh huh", "no transcript"],
+    ids=["voiced cough", "three words in 0.4 s", "yeah", "uh huh", "no transcript"],
 )
 def test_what_sounds_like_a_word_hushes_for_a_moment_and_loses_nothing(
     sound: list[Window], words: dict[int, str]
