@@ -71,8 +71,19 @@ def delay_vectors(dim: int) -> Tensor:
     return torch.cat((angles.cos(), angles.sin()), dim=1)
 
 
+def lay_by_columns(module: nn.Module) -> None:
+    """Change how matrices lie in memory, not their values: a CPU multiplies a few rows by them twice as fast so."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            part.weight = nn.Parameter(part.weight.T.contiguous().T, requires_grad=False)
+
+
 class VoxtralRealtime(nn.Module):
-    """The model on one device. It holds no state of any stream: see `asr.slots`."""
+    """The model on one device. It holds no state of any stream: see `asr.slots`.
+
+    Attributes:
+        delay_scales: FFN factors of each delay, [MAX_DELAY + 1, layers, D].
+    """
 
     delay_scales: Tensor
 
@@ -157,10 +168,12 @@ class VoxtralRealtime(nn.Module):
         return b"" if self._tokenizer is None else self._tokenizer.bytes_of([token])
 
     def _finish(self, device: torch.device, dtype: torch.dtype) -> None:
-        """FFN factors of every delay and layer, [MAX_DELAY + 1, layers, D]: they depend on nothing else.
+        """Make `delay_scales`, the FFN factors of every delay and layer: they depend on nothing else.
 
         The sinusoids are in float32, whatever the type of the model; the references compute them in the latter.
         """
+        if device.type == "cpu":
+            lay_by_columns(self)
         vectors = delay_vectors(self.config.decoder.dim).to(device=device, dtype=dtype)
         self.register_buffer("delay_scales", self.decoder.ffn_scales(vectors), persistent=False)
 
