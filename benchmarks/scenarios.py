@@ -224,6 +224,7 @@ def observe(
         cut_s=None if cut is None else cut.packet_s - said_s,
         dead_air_s=0.0 if cut is None else cut.silence_s,
         is_stale=cut is not None
+        and scenario.is_interruption
         and waveform.speech_continues(told.samples[end + waveform.HOP_SAMPLES :], story.samples, end + before[-1].lag),
         continuity=waveform.continuity(told.samples, story.samples, matches) if is_whole else None,
     )

@@ -17,6 +17,8 @@ AUDIBLE_DBFS = -40.0  # a sample below this counts as silence
 PAUSE_DBFS = -60.0  # inside speech, ducked or not: below its quietest consonants, above Opus' rendering of zeros
 PAUSE_S = 0.04  # shorter silences are part of a word
 CUT_SILENCE_S = 0.2  # silence that long where the undisturbed speech goes on is a cut, and no stumble
+SPLICE_EDGE = SAMPLE_RATE_HZ // 500  # 2 ms: where a threshold is crossed; less is no speech lost or repeated
+PAUSE_EDGES = SAMPLE_RATE_HZ // 80  # 12.5 ms: Opus rings that long around both ends of a pause that was put in
 GOES_ON_WITHIN_S = 3.0  # of where it was cut; speech further away was begun anew
 GOES_ON_SHARE = 0.3  # of what is audible; a stuttering sender is recognised in part, other speech hardly at all
 DUCKED_DB = -10.0  # a packet this far below the undisturbed speech is ducked
@@ -234,7 +236,7 @@ def continuity(samples: NDArray[np.float32], reference: NDArray[np.float32], mat
         # With all silence taken out, what is left differs by exactly the speech that was lost or repeated.
         audible_change = _without_pauses(spoken) - _without_pauses(heard)
         audible = int(np.clip(abs(audible_change), 0, abs(change)))
-        if audible < SAMPLE_RATE_HZ // 500:  # 2 ms: the edge of a threshold, not speech
+        if audible < (PAUSE_EDGES if audible < abs(change) else SPLICE_EDGE):
             audible = 0
         if change > 0:
             lost += audible
