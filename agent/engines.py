@@ -15,7 +15,7 @@ from asr.config import SphinxConfig, VoxtralRealtimeConfig
 from asr.interface import Recognizer
 from llm.config import ChatConfig, DemoConfig, MistralChatConfig
 from llm.interface import LanguageModel
-from tts.config import EspeakConfig, VoxtralTTSConfig
+from tts.config import EspeakConfig, MistralSpeechConfig, OmniSpeechConfig, VoxtralTTSConfig
 from tts.interface import Synthesizer
 
 if TYPE_CHECKING:
@@ -124,6 +124,20 @@ async def synthesizer_of(settings: Settings, loops: StepLoops) -> AsyncGenerator
             from tts.engine import VoxtralSynthesizer
 
             async with _started(VoxtralSynthesizer(config, await loops.of(config.device))) as synthesizer:
+                yield synthesizer
+        case OmniSpeechConfig() as config:
+            from tts.omni import OmniSpeech
+            from tts.remote import RemoteSynthesizer
+
+            async with RemoteSynthesizer(config, OmniSpeech(config), api_key(config.api_key_env)) as synthesizer:
+                yield synthesizer
+        case MistralSpeechConfig() as config:
+            from tts.mistral import MistralSpeech
+            from tts.remote import RemoteSynthesizer
+
+            async with RemoteSynthesizer(
+                config, MistralSpeech(config), required_key(config.api_key_env)
+            ) as synthesizer:
                 yield synthesizer
 
 

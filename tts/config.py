@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
+from llm.endpoint_config import EndpointConfig
+
 
 class EspeakConfig(BaseModel):
     """eSpeak NG in a separate process over pipes; needs no weights."""
@@ -62,4 +64,35 @@ class VoxtralTTSConfig(BaseModel):
     )
 
 
-SynthesizerConfig = Annotated[EspeakConfig | VoxtralTTSConfig, Field(discriminator="kind")]
+class OmniSpeechConfig(EndpointConfig):
+    """Voxtral TTS on vLLM-Omni, or any voice on `parley engine`."""
+
+    kind: Literal["omni"] = "omni"
+    model: str | None = Field(default=None, min_length=1, description="The model's name; the server's only one if not.")
+    transfer: Literal["raw", "events"] = Field(
+        default="raw", description="Events say why a server fails in mid-utterance, and are a third larger."
+    )
+    first_block_frames: PositiveInt | None = Field(
+        default=None, description="Frames of 80 ms in the first block: fewer come earlier. The server's if not given."
+    )
+    seed: int | None = Field(default=None, description="Seed of every utterance's noise; at random if not given.")
+    max_characters: PositiveInt = Field(default=2000, description="Longest text of one utterance.")
+
+
+class MistralSpeechConfig(EndpointConfig):
+    """Voxtral TTS in Mistral's cloud."""
+
+    kind: Literal["mistral"] = "mistral"
+    base_url: str = Field(
+        default="https://api.mistral.ai/v1", pattern=r"^https?://[^/\s]+", description="URL of the API."
+    )
+    api_key_env: str | None = Field(
+        default="MISTRAL_API_KEY", min_length=1, description="Name of the environment variable with the API key."
+    )
+    model: str = Field(default="voxtral-mini-tts-2603", min_length=1, description="The model's name.")
+    max_characters: PositiveInt = Field(default=1500, description="Longest text of one utterance; some 300 words.")
+
+
+SynthesizerConfig = Annotated[
+    EspeakConfig | VoxtralTTSConfig | OmniSpeechConfig | MistralSpeechConfig, Field(discriminator="kind")
+]

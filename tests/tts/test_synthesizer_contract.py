@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pydantic import SecretStr
 
 from llm.steploop import StepLoop
-from tts.config import EspeakConfig, VoxtralTTSConfig
+from tts.config import EspeakConfig, MistralSpeechConfig, OmniSpeechConfig, VoxtralTTSConfig
 from tts.engine import VoxtralSynthesizer
 from tts.espeak import EspeakSynthesizer
 from tts.interface import (
@@ -22,6 +24,9 @@ from tts.interface import (
     Utterance,
     VoiceNotFound,
 )
+from tts.mistral import MistralSpeech
+from tts.omni import OmniSpeech
+from tts.remote import RemoteSynthesizer
 
 TEXT = "The fox, aged 12, jumps."
 
@@ -47,12 +52,28 @@ async def voxtral() -> AsyncIterator[Synthesizer]:
         yield engine
 
 
+def omni_raw(server: Any) -> AbstractAsyncContextManager[Synthesizer]:
+    config = OmniSpeechConfig(base_url=server.url)
+    return RemoteSynthesizer(config, OmniSpeech(config))
+
+
+def omni_events(server: Any) -> AbstractAsyncContextManager[Synthesizer]:
+    config = OmniSpeechConfig(base_url=server.url, transfer="events")
+    return RemoteSynthesizer(config, OmniSpeech(config))
+
+
+def mistral(server: Any) -> AbstractAsyncContextManager[Synthesizer]:
+    config = MistralSpeechConfig(base_url=server.url)
+    return RemoteSynthesizer(config, MistralSpeech(config), SecretStr("a-key"))
+
+
 Open = Callable[[], AbstractAsyncContextManager[Synthesizer]]
 
 
-@pytest.fixture(params=[espeak, voxtral], ids=lambda engine: engine.__name__)
-def open_engine(request: pytest.FixtureRequest) -> Open:
-    return request.param
+@pytest.fixture(params=[espeak, voxtral, omni_raw, omni_events, mistral], ids=lambda engine: engine.__name__)
+def open_engine(request: pytest.FixtureRequest, speech_server: Any) -> Open:
+    is_local = request.param in (espeak, voxtral)
+    return request.param if is_local else lambda: request.param(speech_server)
 
 
 @pytest.fixture
@@ -159,11 +180,12 @@ async def test_together_equals_alone_and_cancelling_one_leaves_the_others(engine
 
 async def test_leaving_early_frees_what_was_taken(engine: Synthesizer) -> None:
     await chunks_of(speak(engine))
-    tasks = len(asyncio.all_tasks())
+    tasks = asyncio.all_tasks()
     for _ in range(10):  # more than there are slots
         async with speak(engine) as utterance:
             await anext(utterance)
-    assert len(asyncio.all_tasks()) == tasks
+    left = asyncio.all_tasks() - tasks
+    assert not [task for task in left if "RequestHandler" not in repr(task)]  # of the test's own server
 
 
 async def test_a_stopped_engine_is_unreachable(open_engine: Open) -> None:
