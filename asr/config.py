@@ -16,6 +16,9 @@ class SphinxConfig(BaseModel):
         default=-45.0, le=-20.0, description="Pink noise mixed in: digital silence upsets the cepstral mean."
     )
     streams: PositiveInt = Field(default=64, description="Streams open at once; the next is refused as busy.")
+    answer_timeout_s: PositiveFloat = Field(
+        default=10.0, description="Longest wait for a final transcript; then the stream is lost."
+    )
     workers: PositiveInt = Field(default=1, description="Worker processes; pocketsphinx holds the GIL while decoding.")
 
 

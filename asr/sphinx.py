@@ -3,7 +3,7 @@
 import asyncio
 import tempfile
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
@@ -31,6 +31,7 @@ class SphinxRecognizer:
         self._serving: set[asyncio.Task[None]] = set()
         self._restarting = asyncio.Lock()
         self._folder = ""
+        self._is_open = False
 
     async def __aenter__(self) -> Self:
         """Start the processes.
@@ -49,12 +50,24 @@ class SphinxRecognizer:
             await stack.aclose()
             raise
         self._stack = stack
+        self._is_open = True
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._is_open = False
         await self._stack.aclose()
+
+    @property
+    def pids(self) -> Sequence[int]:
+        """Numbers of the processes."""
+        return [process.pid for process in self._processes]
+
+    @property
+    def answer_timeout_s(self) -> float:
+        """Longest wait for a final."""
+        return self._config.answer_timeout_s
 
     def listen(self, *, language: str | None = None) -> Recognition:
         """A new stream; see `asr.interface.Recognizer`.
@@ -72,6 +85,8 @@ class SphinxRecognizer:
         Raises:
             EngineBusy, EngineUnreachable: every stream is taken; the process does not start.
         """
+        if not self._is_open:
+            raise EngineUnreachable("the engine is not started, or stopped: use it as `async with`")
         async with self._restarting:
             if sum(process.streams for process in self._processes) >= self._config.streams:
                 raise EngineBusy(f"all {self._config.streams} streams are taken: try again later")
@@ -115,6 +130,7 @@ class SphinxRecognition(Recognition):
         self._engine = engine
         self._process: SphinxProcess | None = None
         self._stream = 0
+        self._unanswered = 0  # flushes
         self._transcripts: deque[Transcript] = deque()
         self._error: EngineUnreachable | None = None
         self._news = asyncio.Event()
@@ -153,7 +169,11 @@ class SphinxRecognition(Recognition):
             if self._error is not None:
                 raise self._error
             self._news.clear()
-            await self._news.wait()
+            try:
+                async with asyncio.timeout(self._engine.answer_timeout_s if self._unanswered else None):
+                    await self._news.wait()
+            except TimeoutError:
+                self.lost(EngineUnreachable("pocketsphinx does not answer: open a new stream"))
         return self._transcripts.popleft()
 
     def push(self, samples: NDArray[np.float32]) -> None:
@@ -172,13 +192,18 @@ class SphinxRecognition(Recognition):
     def flush(self) -> None:
         """Ask for the final of what was pushed."""
         if self._process is not None and self._error is None:
+            self._unanswered += 1
             self._process.flush(self._stream)
+            self._news.set()  # whoever waits, waits with a timeout from now on
 
     def heard(self, transcript: Transcript) -> None:
         """Take a transcript from the process; an unread partial gives way to what follows it."""
+        if self._error is not None:
+            return
         if self._transcripts and not self._transcripts[-1].is_final:
             self._transcripts.pop()
         self._transcripts.append(transcript)
+        self._unanswered -= transcript.is_final
         if len(self._transcripts) > _MOST_UNREAD:
             self.lost(EngineUnreachable(f"{_MOST_UNREAD} transcripts wait to be read: read them as they come"))
         self._news.set()

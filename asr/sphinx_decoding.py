@@ -1,14 +1,17 @@
 """One stream's decoding inside the pocketsphinx process: utterances, partials, finals, comfort noise."""
 
-from collections.abc import Callable
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asr.interface import SAMPLE_RATE_HZ
-from asr.sphinx_decoder import Decoder, DecoderPool
+from asr.sphinx_decoder import Decoder, DecoderPool, Segment, is_decoy
 
 FRAME_SAMPLES = SAMPLE_RATE_HZ // 100  # the acoustic model's frame, 10 ms
 PARTIAL_INTERVAL_SAMPLES = SAMPLE_RATE_HZ * 80 // 1000
@@ -16,8 +19,12 @@ PARTIAL_INTERVAL_SAMPLES = SAMPLE_RATE_HZ * 80 // 1000
 _NOISE_SECONDS = 8
 _FULL_SCALE = 32768.0
 
-# Posterior at which a final is as likely outside the domain as in it: measured on synthetic speech of both kinds.
-_DOUBTFUL = 3e-3
+UNKNOWN = "…"  # stands in the text for speech from outside the domain
+
+_REPEATED_UNKNOWN = re.compile(rf"{UNKNOWN}(?: {UNKNOWN})+")
+
+# Where a final is as likely outside the domain as in it; a measured 2 % of what was rightly understood lies below.
+_DOUBTFUL_EVIDENCE = 1.2
 
 Publish = Callable[[dict[str, Any]], None]
 
@@ -69,23 +76,22 @@ class Stream:
             return
         decoder = utterance.decoder
         decoder.end_utt()
+        segments = [segment for segment in decoder.seg() or () if not segment.word.startswith(("<", "["))]
         words = [
             (
-                segment.word.partition("(")[0],  # "the(2)" is a second pronunciation
-                utterance.start + segment.start_frame * FRAME_SAMPLES,
-                min(utterance.start + (segment.end_frame + 1) * FRAME_SAMPLES, self._pushed),
+                _plain(segments[0].word),
+                utterance.start + segments[0].start_frame * FRAME_SAMPLES,
+                min(utterance.start + (segments[-1].end_frame + 1) * FRAME_SAMPLES, self._pushed),
             )
-            for segment in decoder.seg() or ()
-            if not segment.word.startswith(("<", "["))  # silence and noise
+            for segments in _join_unknown(segments)
         ]
-        hypothesis = decoder.hyp()
         final = {
             "text": " ".join(word for word, _, _ in words),
             "is_final": True,
             "start": utterance.start,
             "end": self._pushed,
             "words": words,
-            "confidence": confidence(hypothesis.prob) if hypothesis and words else None,
+            "confidence": confidence(segments) if segments else None,
         }
         self._cepstral_mean = decoder.get_cmn()
         self._pool.release(decoder)
@@ -100,12 +106,33 @@ class Stream:
 
     def _publish_partial(self, utterance: _Utterance) -> None:
         hypothesis = utterance.decoder.hyp()
-        text = hypothesis.hypstr if hypothesis else ""
+        words = (_plain(word) for word in hypothesis.hypstr.split()) if hypothesis else ()
+        text = _REPEATED_UNKNOWN.sub(UNKNOWN, " ".join(words))
         if text != utterance.published:
             utterance.published, utterance.published_at = text, self._pushed
             self._publish({"text": text, "is_final": False, "start": utterance.start, "end": self._pushed})
 
 
-def confidence(probability: float) -> float:
-    """How far to trust a final, 0 to 1, from pocketsphinx's posterior of its best path."""
-    return probability / (probability + _DOUBTFUL)
+def confidence(segments: Sequence[Segment]) -> float:
+    """How far to trust a final, 0 to 1: 0.5 where it is as likely to come from outside the domain.
+
+    The evidence is the posterior of the least certain word and the share of the time that no decoy has taken.
+    """
+    frames = [segment.end_frame - segment.start_frame + 1 for segment in segments]
+    known = sum(count for segment, count in zip(segments, frames, strict=True) if not is_decoy(segment.word))
+    least = math.log10(max(min(segment.prob for segment in segments), 1e-6))
+    evidence = least + 2.0 * known / sum(frames)
+    return 1.0 / (1.0 + 10.0 ** (2.0 * (_DOUBTFUL_EVIDENCE - evidence)))
+
+
+def _plain(word: str) -> str:
+    return UNKNOWN if is_decoy(word) else word.partition("(")[0]  # "the(2)" is a second pronunciation
+
+
+def _join_unknown(segments: Iterable[Segment]) -> Iterator[list[Segment]]:
+    """The segments one by one, but decoys that follow each other together."""
+    for is_unknown, group in groupby(segments, key=lambda segment: is_decoy(segment.word)):
+        if is_unknown:
+            yield [*group]
+        else:
+            yield from ([segment] for segment in group)

@@ -74,6 +74,12 @@ class SphinxProcess:
         await self._stop()
 
     @property
+    def pid(self) -> int:
+        """The process's number."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def is_alive(self) -> bool:
         """Whether streams can be opened."""
         return self._is_alive

@@ -19,22 +19,13 @@ SPELLABLE = (
     "winter chocolate coffee mountain river beautiful tomorrow language question answer telephone weather holiday "
     "kitchen doctor teacher rhythm necessary restaurant birthday parley"
 ).split()
-ECHOES = (
-    "the sky is blue",
-    "the quick brown fox jumps over the lazy dog",
-    "she sells sea shells on the sea shore",
-    "all good things come to an end",
-    "one two three",
-    "hello world",
-    "i like music",
-    "how much wood would a woodchuck chuck",
-)
+ECHOES = ("the sky is blue", "one two three", "hello world", "i like music", "all good things come to an end")
 
 _NUMBERS = tuple(" ".join(words_of(say_number(value))) for value in (*range(101), 120, 144, 200, 250, 365, 500, 1000))
 _HOURS = _NUMBERS[1:13]
 
 _SLOTS: Mapping[str, Sequence[str]] = {
-    "number": _NUMBERS,
+    "number": (*_NUMBERS, *_NUMBERS[1:21] * 3),  # people mostly reckon with small ones
     "small": _NUMBERS[1:21],
     "hour": _HOURS,
     "party": _NUMBERS[1:13],
@@ -54,23 +45,23 @@ _SLOTS: Mapping[str, Sequence[str]] = {
 
 # Each with the number of sentences to draw: the weight of the pattern among the others.
 _PATTERNS: tuple[tuple[int, str], ...] = (
-    (60, "(hello|hi|hey|good morning|good afternoon|good evening)(| there| parley)"),
+    (150, "(hello|hi|hey|good morning|good afternoon|good evening)(| there| parley)"),
     (60, "(|please )(can you |could you |)(tell me |)what time (is it|it is)(| now| please)"),
     (60, "(what's|what is) the time(| now| please| in {city})"),
     (60, "(what time is it|what's the time|tell me the time) in {city}"),
     (80, "(what's|what is|tell me) (the|today's) date(| today| please)"),
     (60, "what (day|date) (is it|is today|is it today)"),
-    (500, "(what's|what is|how much is|calculate) {number} {operator} {number}"),
-    (150, "{number} {operator} {number}"),
+    (1500, "(what's|what is|how much is|calculate) {number} {operator} {number}"),
+    (400, "{number} {operator} {number}"),
     (80, "(what's|what is) {small} {operator} {small} {operator} {small}"),
-    (80, "(please |can you |could you |)spell (|the word ){word}(| please| for me)"),
-    (80, "how do you spell (|the word ){word}"),
-    (80, "(please |can you |could you |)count (|up )to {number}(| please)"),
-    (60, "count (down |backwards |)from {number}(| to {number})"),
-    (80, "(please |can you |could you |)tell me (a|another|one more|a short|a long) story(| please)"),
+    (250, "(please |can you |could you |)spell (|the word ){word}(| please| for me)"),
+    (250, "how do you spell (|the word ){word}"),
+    (400, "(please |can you |could you |)count (|up )to {number}(| please)"),
+    (300, "count (down |backwards |)from {number}(| to {number})"),
+    (200, "(please |can you |could you |)tell me (a|another|one more|a short|a long) story(| please)"),
     (60, "(i would like|i'd like|i want) (to hear |)(a|another) story(| please)"),
     (80, "(tell me |)(the|a) story (about|of) (the |a |){topic}"),
-    (50, "(tell me |do you know |)(a|another) (joke|funny joke)(| please)"),
+    (120, "(tell me |do you know |)(a|another) (joke|funny joke)(| please)"),
     (20, "make me laugh"),
     (60, "(please |can you |could you |)(say that again|say it again|repeat that|repeat it)(| please)"),
     (40, "(once more|once again|pardon|what did you say|come again)(| please)"),
@@ -78,23 +69,23 @@ _PATTERNS: tuple[tuple[int, str], ...] = (
     (80, "(i would like|i'd like|i want|can i|could i|please) (to book|book|to reserve|reserve) a table(| please)"),
     (60, "(i would like|i'd like|i want) to (book a table|make a reservation|make a booking)"),
     (60, "(please |can you |could you |)book (a|me a) table(| for {party}| for {day})(| please)"),
-    (200, "(book|reserve) a table for {party}(| people) (on |for |){day} at {when}"),
-    (80, "a table for {party}(| people)(| please| {day}| on {day}| {day} at {when})"),
-    (80, "(on |for |){day}(| please)"),
-    (60, "(on |for |){day} at {when}"),
-    (150, "(at |around |){when}(| please)"),
-    (100, "(for |we are |there are |there will be |)(about |){party}(| people| persons| of us)(| please)"),
+    (400, "(book|reserve) a table for {party}(| people) (on |for |){day} at {when}"),
+    (200, "a table for {party}(| people)(| please| {day}| on {day}| {day} at {when})"),
+    (150, "(on |for |){day}(| please)"),
+    (200, "(on |for |){day} at {when}"),
+    (400, "(at |around |){when}(| please)"),
+    (200, "(for |we are |there are |there will be |)(about |){party}(| people| persons| of us)(| please)"),
     (20, "(just|only) me"),
     (60, "(yes|yeah|sure|okay|yes please|please do|that's right|perfect|correct)"),
     (30, "(yes|yes please|okay) book it"),
     (50, "(no|nope|no thanks|no thank you|not now|that's wrong)"),
     (40, "(never mind|cancel|cancel that|forget it|nothing)"),
     (60, "(mhm|uh huh|yeah|okay|right|i see|all right|mm)"),
-    (120, "{stop}"),
+    (300, "{stop}"),
     (40, "(okay |no |please |){stop}(| please| now| talking)"),
     (80, "{wait}(| please)"),
     (30, "no no"),
-    (80, "(okay |yes |please |){on}(| please)"),
+    (400, "(okay |yes |please |){on}(| please)"),
     (50, "(who|what) are you"),
     (30, "(what's|what is) your name"),
     (30, "are you (a robot|real|human)"),
@@ -103,7 +94,7 @@ _PATTERNS: tuple[tuple[int, str], ...] = (
     (30, "(i'm fine|i am fine|very well|great|good|nice|that's nice|wonderful|cool)(| thank you| thanks)"),
     (30, "(how's|what's|how is) the weather(| today| like)"),
     (60, "(thank you|thanks|thank you very much|thanks a lot|okay thank you)"),
-    (80, "(goodbye|bye|bye bye|okay bye|thank you goodbye|see you|see you later|good night|that's all)(| parley)"),
+    (200, "(goodbye|bye|bye bye|okay bye|thank you goodbye|see you|see you later|good night|that's all)(| parley)"),
     (20, "(please |)(hang up|end the call)"),
 )
 _SEED = 7

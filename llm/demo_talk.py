@@ -35,8 +35,19 @@ _ASKS_AGAIN = (
     *("say that again", "say it again", "say again", "repeat that", "repeat it", "repeat please", "please repeat"),
     *("once more", "once again", "pardon", "what did you say", "come again"),
 )
-_YES = ("yes", "yes please", "yeah", "okay", "ok", "right", "sure", "mhm", "uh huh", "i see", "all right")
-_NO = ("no", "no thanks", "no thank you", "nope", "not now", "nothing", "never mind", "cancel", "forget it")
+_YES = ("yes", "yes please", "yeah", "okay", "ok", "right", "sure", "mhm", "uh huh", "mm", "i see", "all right")
+_NO = (
+    "no",
+    "no thanks",
+    "no thank you",
+    "nope",
+    "not now",
+    "nothing",
+    "never mind",
+    "cancel",
+    "cancel that",
+    "forget it",
+)
 _POLITE = {"please", "okay", "ok", "no", "now", "yes", "a", "thanks", "thank", "you", "talking", "there", "it", "sorry"}
 _FAREWELLS = ("goodbye", "good bye", "bye", "bye bye", "see you", "hang up", "end the call", "that's all", "good night")
 
