@@ -76,8 +76,9 @@ WAIT = Verdict(Decision.WAIT)
 
 
 def asks_for_floor(words: str) -> bool:
-    """Whether the recognised words are more than back-channels."""
-    return any(word.strip(".,!?…") not in BACKCHANNELS for word in words.lower().replace("-", " ").split())
+    """Whether the recognised words are more than back-channels; "…" stands for what was not understood."""
+    plain = (word.strip(".,!?…") for word in words.lower().replace("-", " ").split())
+    return any(word and word not in BACKCHANNELS for word in plain)
 
 
 def is_too_fast(evidence: Evidence) -> bool:

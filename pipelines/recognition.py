@@ -8,17 +8,9 @@ Pipecat's: that one waits for timers where every flush of ours is answered by ex
 import asyncio
 import logging
 from collections import deque
-from datetime import UTC, datetime
 
 import numpy as np
-from pipecat.frames.frames import (
-    Frame,
-    InterimTranscriptionFrame,
-    StartFrame,
-    TranscriptionFrame,
-    VADUserStartedSpeakingFrame,
-    VADUserStoppedSpeakingFrame,
-)
+from pipecat.frames.frames import Frame, StartFrame, VADUserStartedSpeakingFrame, VADUserStoppedSpeakingFrame
 from pipecat.processors.frame_processor import FrameDirection
 from pipecat.services.ai_service import AIService
 from pipecat.services.settings import ServiceSettings
@@ -111,10 +103,3 @@ class RecognitionService(AIService):
         if transcript.is_final:
             self._flushes = max(0, self._flushes - 1)
         await self.push_frame(TranscriptFrame(transcript))
-        if not transcript.text.strip():
-            return
-        stamp = datetime.now(UTC).isoformat()
-        if transcript.is_final:
-            await self.push_frame(TranscriptionFrame(transcript.text, "caller", stamp, finalized=True))
-        else:
-            await self.push_frame(InterimTranscriptionFrame(transcript.text, "caller", stamp))

@@ -157,7 +157,7 @@ class SpeechService(AIService):
         await self.push_frame(border)
 
     async def _speak_clause(self, clause: str, epoch: int) -> None:
-        text = spoken(clause)
+        text = spoken(clause).strip()
         if not text:
             return
         if not self._lead_ms():

@@ -7,6 +7,7 @@ downward: hold, duck, resume, or stop the mouth and flush playout.
 import asyncio
 import logging
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from pipecat.frames.frames import (
     Frame,
@@ -86,8 +87,6 @@ class TurnTaking(FrameProcessor):
             await self._on_window(frame)
         elif isinstance(frame, TranscriptFrame):
             await self._on_transcript(frame.transcript)
-        elif isinstance(frame, InterimTranscriptionFrame | TranscriptionFrame):
-            pass  # for observers: they have seen it
         elif isinstance(frame, LLMMessagesAppendFrame):
             await self._on_typed(frame)
         else:
@@ -135,10 +134,11 @@ class TurnTaking(FrameProcessor):
         if self._ignored:
             self._ignored -= transcript.is_final
             return
-        if transcript.is_final and self._is_noise(transcript):
+        if self._is_noise(transcript):
             transcript = replace(transcript, text="")
         if self._turn:
             self._turn.hear(transcript.text, is_final=transcript.is_final)
+            await self._tell(transcript.text, is_final=transcript.is_final)
             await self._maybe_end_turn()
         elif self._overlap and transcript.is_final:
             self._overlap = replace(self._overlap, words=transcript.text)
@@ -147,8 +147,20 @@ class TurnTaking(FrameProcessor):
     def _is_noise(self, transcript: Transcript) -> bool:
         """Whether the words are those that a recogniser hears in a cough."""
         config = self._config
-        is_unclear = transcript.confidence is not None and transcript.confidence < config.turns.unclear_confidence
-        return is_unclear and self._voice_ms < config.barge_in.word_ms
+        if not transcript.is_final or transcript.confidence is None:
+            return False
+        is_short = self._overlap is not None or self._voice_ms < config.barge_in.word_ms
+        return is_short and transcript.confidence < config.turns.unclear_confidence
+
+    async def _tell(self, words: str, *, is_final: bool) -> None:
+        """Tell observers what the caller says; what turned out to be no turn is not told."""
+        if not words.strip():
+            return
+        stamp = datetime.now(UTC).isoformat()
+        if is_final:
+            await self.push_frame(TranscriptionFrame(words, "caller", stamp, finalized=True))
+        else:
+            await self.push_frame(InterimTranscriptionFrame(words, "caller", stamp))
 
     async def _on_typed(self, frame: LLMMessagesAppendFrame) -> None:
         """A client sent text instead of speech."""
@@ -262,6 +274,7 @@ class TurnTaking(FrameProcessor):
         turn.hear(evidence.words or "", is_final=True)
         await self.broadcast_interruption()
         await self._begin_turn(turn)
+        await self._tell(evidence.words or "", is_final=True)
 
     async def _agent_finished_first(self) -> None:
         """The agent fell silent by itself while the caller's voice was being weighed: it is a turn like any other."""
@@ -274,3 +287,4 @@ class TurnTaking(FrameProcessor):
             turn = CallerTurn()
             turn.hear(evidence.words or "", is_final=True)
             await self._begin_turn(turn)
+            await self._tell(evidence.words or "", is_final=True)

@@ -41,7 +41,7 @@ class Playout(MediaStreamTrack):
         super().__init__()
         self._call_id = call_id
         self._queue = SpeechQueue(capacity_samples=capacity_ms * SAMPLE_RATE_HZ // 1000, sample_rate_hz=SAMPLE_RATE_HZ)
-        self._encoder = OpusEncoder(bitrate_bps)
+        self._encoder: OpusEncoder | None = OpusEncoder(bitrate_bps)
         self._pacer = Pacer(interval_s=PACKET_MS / 1000, max_late_s=MAX_LATE_S)
         self._clock_samples = 0
         self._advanced = asyncio.Event()
@@ -131,6 +131,8 @@ class Playout(MediaStreamTrack):
         if was_steady and self._pacer.restarts:
             logger.warning("call %s: playout stalled for over %d ms", self._call_id, MAX_LATE_S * 1000)
         await asyncio.sleep(due_s - loop.time())
+        if self._encoder is None:
+            raise MediaStreamError
         packet = av.Packet(self._encoder.encode(self._queue.pop(SPEECH_PACKET_SAMPLES)))
         packet.pts = self._clock_samples * _RTP_TICKS_PER_SAMPLE
         packet.time_base = _RTP_TIME_BASE
@@ -142,4 +144,5 @@ class Playout(MediaStreamTrack):
     def stop(self) -> None:
         """Send nothing more. Twice is harmless."""
         super().stop()
+        self._encoder = None  # PyAV's has two threads, which must not wait for the collector
         self._advanced.set()

@@ -11,9 +11,10 @@ from typing import Any, Self
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from pipecat.frames.frames import Frame, VADUserStartedSpeakingFrame, VADUserStoppedSpeakingFrame
+from pipecat.frames.frames import Frame, TranscriptionFrame, VADUserStartedSpeakingFrame, VADUserStoppedSpeakingFrame
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineWorker
+from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.workers.runner import WorkerRunner
 
 from asr.interface import Transcript
@@ -231,6 +232,20 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
+class Sink(FrameProcessor):
+    """What observers are told the caller said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        await super().process_frame(frame, direction)
+        if isinstance(frame, TranscriptionFrame):
+            self.told.append(frame.text)
+        await self.push_frame(frame, direction)
+
+
 class Chain:
     """Turn-taking, reply, speech and output of one call, driven window by window and packet by packet."""
 
@@ -241,6 +256,7 @@ class Chain:
         self.counts = Counts()
         self.ended = asyncio.Event()
         self.conversation = Conversation()
+        self.sink = Sink()
         timeline = Timeline(self.call, self.counts)  # type: ignore[arg-type]
         self.reply = ReplyService(self.model, self.conversation, tools, config.waiting)
         self.speech = SpeechService(self.synthesizer, self.call.playout, config.speech, language="en")  # type: ignore[arg-type]
@@ -248,7 +264,7 @@ class Chain:
         agent = AgentVoice(self.reply, self.speech, self.output, self.call.playout, config.barge_in)  # type: ignore[arg-type]
         turn_taking = TurnTaking(agent, self.conversation, timeline, config, recent=RecentAudio(), smart_turn=None)
         self.worker = PipelineWorker(
-            Pipeline([turn_taking, self.reply, self.speech, self.output]),
+            Pipeline([turn_taking, self.reply, self.speech, self.output, self.sink]),
             enable_rtvi=False,
             enable_turn_tracking=False,
             idle_timeout_secs=None,

@@ -112,8 +112,12 @@ def test_humming_on_is_an_interruption() -> None:
     [
         ("mhm", False),
         ("Uh-huh.", False),
+        ("…", False),
+        ("… stop", True),
         ("yeah okay", False),
         ("", False),
+        ("…", False),
+        ("… stop", True),
         ("yeah but", True),
         ("stop", True),
         ("no", True),

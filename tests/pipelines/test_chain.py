@@ -98,6 +98,7 @@ async def test_the_interrupting_words_become_the_next_turn(chain: Any) -> None:
     await chain.transcript("stop please", is_final=True)
     await chain.silence(15)
     assert texts(chain)[-1] == ("user", "stop please")
+    assert chain.sink.told == ["tell me a story", "stop please"]
     await chain.play(2 * WORD_PACKETS)
     assert texts(chain)[-1] == ("assistant", "Okay.")
 
@@ -133,6 +134,7 @@ async def test_a_back_channel_does_not_become_a_turn(chain: Any) -> None:
     await chain.silence(30)
     assert chain.counts.decisions == ["suspect", "hush", "resume"]
     assert len(chain.model.asked) == 1
+    assert chain.sink.told == ["tell me a story"]
 
 
 async def test_a_turn_that_goes_on_before_the_reply_is_heard_is_one_turn(chain: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from pipecat.frames.frames import Frame, TranscriptionFrame, VADUserStartedSpeakingFrame, VADUserStoppedSpeakingFrame
+from pipecat.frames.frames import Frame, VADUserStartedSpeakingFrame, VADUserStoppedSpeakingFrame
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineWorker
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
@@ -136,13 +136,6 @@ async def test_every_pause_is_flushed_and_closes_the_gate(bench: Bench) -> None:
         await bench.audio(5)
         assert len(bench.listeners.streams[0].heard) == heard
     assert bench.sink.transcripts() == ["turn 1", "turn 2"]
-
-
-async def test_finals_are_marked_final_for_pipecat(bench: Bench) -> None:
-    await bench.push(VADUserStartedSpeakingFrame())
-    await bench.push(VADUserStoppedSpeakingFrame())
-    finals = [frame for frame in bench.sink.frames if isinstance(frame, TranscriptionFrame)]
-    assert [(frame.text, frame.finalized) for frame in finals] == [("turn 1", True)]
 
 
 async def test_audio_goes_no_further(bench: Bench) -> None:

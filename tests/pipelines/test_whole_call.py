@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.builtin_tools import builtin_tools
 from agent.metrics import Metrics
+from agent.tool_config import ToolsConfig
+from agent.toolbox import Toolbox
 from asr.config import SphinxConfig
 from asr.sphinx import SphinxRecognizer
 from benchmarks.caller import Caller
@@ -82,7 +83,8 @@ class Conversation:
 async def calling(engines: Engines, config: CallConfig) -> AsyncIterator[Conversation]:
     """A call under way, its greeting heard; both ends are gone afterwards."""
     async with asyncio.TaskGroup() as group, Call(WebRTCConfig(loopback=True)) as call:
-        carried = group.create_task(run_call(call, engines, config, tools=builtin_tools(), observer=Metrics()))
+        tools = Toolbox(ToolsConfig()).for_call()
+        carried = group.create_task(run_call(call, engines, config, tools=tools, observer=Metrics()))
         async with Caller(call) as caller:
             conversation = Conversation(caller, carried)
             await conversation.hears("hello")
