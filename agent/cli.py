@@ -71,6 +71,11 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", metavar="P", type=int, help="TCP port; 0 picks a free one")
     serve.add_argument("--log-level", choices=_LOG_LEVELS, default="info", help="transcripts are logged at debug only")
 
+    engine = command("engine", _engine, "Serve the three engines to other programs on open protocols.")
+    engine.add_argument("--host", metavar="H", help="address to listen on")
+    engine.add_argument("--port", metavar="P", type=int, help="TCP port; 0 picks a free one")
+    engine.add_argument("--log-level", choices=_LOG_LEVELS, default="info", help="no text is logged above debug")
+
     say = command("say", _say, "Speak a text.")
     say.add_argument("text", metavar="TEXT")
     say.add_argument("--voice", metavar="V", help="a name that parley voices lists")
@@ -97,11 +102,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _settings(options: argparse.Namespace) -> "Settings":
+def _settings(options: argparse.Namespace, server: str = "server") -> "Settings":
+    """All settings; --host and --port are those of the `server` that the command runs."""
     from agent.config import load_settings
 
-    server = {name: value for name in ("host", "port") if (value := getattr(options, name, None)) is not None}
-    command_line: dict[str, Any] = {"server": server} if server else {}
+    address = {name: value for name in ("host", "port") if (value := getattr(options, name, None)) is not None}
+    command_line: dict[str, Any] = {server: address} if address else {}
     if options.profile is not None:
         command_line["profile"] = options.profile
     return load_settings(options.config, os.environ, command_line)
@@ -115,6 +121,16 @@ def _serve(options: argparse.Namespace) -> int:
     from agent.server import serve  # imports Pipecat, which logs while it is imported
 
     asyncio.run(serve(settings, on_ready=lambda url: print(f"Parley is listening on {url}", flush=True)))
+    return _DONE
+
+
+def _engine(options: argparse.Namespace) -> int:
+    from agent.engine_server.server import serve_engines
+    from agent.log import configure_logging
+
+    settings = _settings(options, "engine_server")
+    configure_logging(options.log_level)
+    asyncio.run(serve_engines(settings, on_ready=lambda url: print(f"The engines are listening on {url}", flush=True)))
     return _DONE
 
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError
 
 from agent.config_errors import explain
+from agent.engine_server.config import EngineServerConfig
 from agent.errors import ConfigError
 from asr.config import RecognizerConfig
 from llm.config import LanguageModelConfig
@@ -68,6 +69,9 @@ class Settings(BaseModel):
     admission: AdmissionConfig = Field(default=AdmissionConfig(), description="When a call is refused.")
     webrtc: WebRTCConfig = Field(default=WebRTCConfig(), description="Transport: signalling, media, limits.")
     call: CallConfig = Field(default=CallConfig(), description="The conversation: turns, barge-in, voice.")
+    engine_server: EngineServerConfig = Field(
+        default=EngineServerConfig(), description="The engines over the network (`parley engine`)."
+    )
     asr: RecognizerConfig = Field(description="The ears.")
     llm: LanguageModelConfig = Field(description="The mind.")
     tts: SynthesizerConfig = Field(description="The mouth.")

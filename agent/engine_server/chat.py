@@ -1,0 +1,124 @@
+"""`/v1/chat/completions`, streamed or whole, with tools. A client that closes the connection cancels its reply.
+
+The interface of language models does not count tokens: `usage`, on which clients insist, is told as zeros.
+"""
+
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from aiohttp import web
+
+from agent.engine_server.bodies import Streamed, read_body
+from agent.engine_server.chat_request import ChatRequest
+from agent.engine_server.config import EngineServerConfig
+from agent.engine_server.errors import api_error, engine_errors
+from agent.engine_server.metrics import EngineMetrics
+from agent.engine_server.models import Model
+from llm.interface import LanguageModel, LanguageModelError, TextDelta, ToolCall
+
+PATH = "/v1/chat/completions"
+
+_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+_DONE = b"data: [DONE]\n\n"
+
+
+class Chat:
+    """The route of the mind."""
+
+    def __init__(
+        self, language_model: LanguageModel, model: Model, config: EngineServerConfig, metrics: EngineMetrics
+    ) -> None:
+        self._language_model = language_model
+        self._model = model
+        self._config = config
+        self._metrics = metrics
+
+    def routes(self) -> list[web.RouteDef]:
+        """For an aiohttp application."""
+        return [web.post(PATH, self._complete)]
+
+    async def _complete(self, request: web.Request) -> web.StreamResponse:
+        asked = await read_body(request, ChatRequest, self._config.body_timeout_s)
+        self._model.check(asked.model)
+        completion = _Completion(self._model.id)
+        started_s = time.perf_counter()
+        with engine_errors():
+            async with self._language_model.reply(asked.conversation(), asked.offered_tools()) as reply:
+                if not asked.stream:
+                    return web.json_response(completion.whole([piece async for piece in reply]))
+                first = await anext(reply, None)  # until then an error still has a status
+                self._metrics.first_output(PATH, time.perf_counter() - started_s)
+                return await self._stream(request, asked, completion, first, reply)
+
+    async def _stream(
+        self,
+        request: web.Request,
+        asked: ChatRequest,
+        completion: "_Completion",
+        first: TextDelta | ToolCall | None,
+        rest: AsyncIterator[TextDelta | ToolCall],
+    ) -> web.StreamResponse:
+        streamed = Streamed(request, "text/event-stream", self._config.write_timeout_s)
+        await streamed.send(_event(completion.chunk({"role": "assistant", "content": ""})))
+        try:
+            if first is not None:
+                await streamed.send(_event(completion.piece(first)))
+            async for piece in rest:
+                await streamed.send(_event(completion.piece(piece)))
+        except LanguageModelError as error:
+            await streamed.send(_event({"error": api_error(error).as_json()}))
+        else:
+            await streamed.send(_event(completion.chunk({}, completion.finish_reason)))
+            if asked.wants_usage:
+                await streamed.send(_event(completion.usage()))
+        await streamed.send(_DONE)
+        return await streamed.end()
+
+
+class _Completion:
+    """One reply in the protocol's JSON."""
+
+    def __init__(self, model: str) -> None:
+        self._head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": model}
+        self._tool_calls = 0
+
+    @property
+    def finish_reason(self) -> str:
+        return "tool_calls" if self._tool_calls else "stop"
+
+    def whole(self, pieces: Sequence[TextDelta | ToolCall]) -> dict[str, Any]:
+        """All of it at once."""
+        text = "".join(piece.text for piece in pieces if isinstance(piece, TextDelta))
+        calls = [self._call(piece) for piece in pieces if isinstance(piece, ToolCall)]
+        message: dict[str, Any] = {"role": "assistant", "content": text or None if calls else text}
+        if calls:
+            message["tool_calls"] = calls
+        choice = {"index": 0, "message": message, "finish_reason": self.finish_reason, "logprobs": None}
+        return {**self._head, "object": "chat.completion", "choices": [choice], "usage": _USAGE}
+
+    def piece(self, piece: TextDelta | ToolCall) -> dict[str, Any]:
+        """The chunk of one piece."""
+        if isinstance(piece, TextDelta):
+            return self.chunk({"content": piece.text})
+        return self.chunk({"tool_calls": [self._call(piece)]})
+
+    def chunk(self, delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
+        """One chunk of a stream."""
+        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None}
+        return {**self._head, "object": "chat.completion.chunk", "choices": [choice]}
+
+    def usage(self) -> dict[str, Any]:
+        """The chunk after the last, if it is wanted."""
+        return {**self._head, "object": "chat.completion.chunk", "choices": [], "usage": _USAGE}
+
+    def _call(self, call: ToolCall) -> dict[str, Any]:
+        index, self._tool_calls = self._tool_calls, self._tool_calls + 1
+        function = {"name": call.name, "arguments": call.arguments}
+        return {"index": index, "id": call.id, "type": "function", "function": function}
+
+
+def _event(data: dict[str, Any]) -> bytes:
+    return f"data: {json.dumps(data)}\n\n".encode()

@@ -1,0 +1,80 @@
+"""What the engine server tells Prometheus."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+_FIRST_OUTPUT_BUCKETS_S = (0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.16, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0, 5.0)
+
+
+class EngineMetrics:
+    """All metrics of one engine server, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._active = Gauge("parley_engine_active", "Requests in progress.", ["route"], registry=self.registry)
+        self._requests = Counter(
+            "parley_engine_requests", "Requests by route and status.", ["route", "status"], registry=self.registry
+        )
+        self._first_output = Histogram(
+            "parley_engine_first_output_seconds",
+            "From a request that was read to the first piece of its answer.",
+            ["route"],
+            buckets=_FIRST_OUTPUT_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._spoken = Counter("parley_engine_spoken_seconds", "Speech synthesised.", registry=self.registry)
+        self._heard = Counter("parley_engine_heard_seconds", "Audio taken for transcription.", registry=self.registry)
+        self._utterances = Counter(
+            "parley_engine_utterances", "Transcriptions that were completed.", registry=self.registry
+        )
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+
+    @contextmanager
+    def in_progress(self, route: str) -> Generator[None, None, None]:
+        """A request of this route is being served."""
+        gauge = self._active.labels(route)
+        gauge.inc()
+        try:
+            yield
+        finally:
+            gauge.dec()
+
+    def answered(self, route: str, status: str) -> None:
+        """A request was answered so; `gone` if its client left before."""
+        self._requests.labels(route, status).inc()
+
+    def first_output(self, route: str, seconds: float) -> None:
+        """The first piece of an answer took this long."""
+        self._first_output.labels(route).observe(seconds)
+
+    def spoken(self, seconds: float) -> None:
+        """So much speech was synthesised."""
+        self._spoken.inc(seconds)
+
+    def heard(self, seconds: float) -> None:
+        """So much audio was taken."""
+        self._heard.inc(seconds)
+
+    def utterance(self) -> None:
+        """A transcription was completed."""
+        self._utterances.inc()
+
+    def render(self) -> bytes:
+        """The metrics in Prometheus' text format (`CONTENT_TYPE`)."""
+        return generate_latest(self.registry)

@@ -1,0 +1,239 @@
+"""Engines that do as a test says, and the engine server in front of them over a real socket."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import pytest
+from aiohttp import ClientSession, ClientTimeout
+from numpy.typing import NDArray
+
+from agent.engine_server.access import Access
+from agent.engine_server.config import EngineServerConfig
+from agent.engine_server.models import Model, Models
+from agent.engine_server.server import application
+from agent.listening import listening
+from asr.interface import RecognitionError, Transcript
+from llm.interface import Message, TextDelta, Tool, ToolCall
+from tts.interface import SpeechChunk, Voice, VoiceNotFound
+
+WORDS = ("one", "two", "three", "four", "five")
+
+
+@dataclass
+class Utterance:
+    """Chunks of 80 ms at 24 kHz, the n-th of them all n/100; without an end if so told."""
+
+    mouth: "Mouth"
+    text: str
+    voice: str
+    language: str
+    delivered: int = 0
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def __aenter__(self) -> Self:
+        if self.mouth.refusal:
+            raise self.mouth.refusal
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.left.set()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SpeechChunk:
+        await self.mouth.gate.wait()
+        if self.delivered == self.mouth.fails_after:
+            raise self.mouth.failure
+        if self.delivered == self.mouth.chunks:
+            raise StopAsyncIteration
+        await asyncio.sleep(0)
+        self.delivered += 1
+        return SpeechChunk(np.full(1920, self.delivered % 100 / 100, np.float32), 0, len(self.text))
+
+
+@dataclass
+class Mouth:
+    """A synthesiser."""
+
+    sample_rate_hz: int = 24_000
+    voices: Sequence[Voice] = (Voice("Ann", "en", "calm"), Voice("Bea", "pt"))
+    chunks: int | None = 3
+    fails_after: int | None = None
+    failure: Exception = field(default_factory=Exception)
+    refusal: Exception | None = None
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    utterances: list[Utterance] = field(default_factory=list)
+
+    def speak(self, text: str, *, voice: str, language: str) -> Any:
+        if voice not in {known.name for known in self.voices}:
+            raise VoiceNotFound(f"no voice named {voice!r}")
+        self.utterances.append(Utterance(self, text, voice, language))
+        return self.utterances[-1]
+
+
+@dataclass
+class Hearing:
+    """One word for every push, a partial each; a final for every flush."""
+
+    ears: "Ears"
+    transcripts: asyncio.Queue[Transcript | Exception] = field(default_factory=asyncio.Queue)
+    pushed: list[NDArray[np.float32]] = field(default_factory=list)
+    start: int = 0
+    words: int = 0
+
+    async def __aenter__(self) -> Self:
+        if self.ears.refusal:
+            raise self.ears.refusal
+        self.ears.open += 1
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.ears.open -= 1
+        if not self.ears.open:
+            self.ears.empty.set()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Transcript:
+        transcript = await self.transcripts.get()
+        if isinstance(transcript, Exception):
+            raise transcript
+        return transcript
+
+    def push(self, samples: NDArray[np.float32]) -> None:
+        self.pushed.append(samples)
+        self.words += 1
+        if self.words == self.ears.fails_at_word:
+            self.transcripts.put_nowait(RecognitionError("the ears fell off"))
+        else:
+            self._say(is_final=False)
+
+    def flush(self) -> None:
+        self._say(is_final=True)
+        self.words, self.start = 0, self._end
+
+    @property
+    def _end(self) -> int:
+        return sum(map(len, self.pushed))
+
+    def _say(self, *, is_final: bool) -> None:
+        words = self.ears.words[: self.words]
+        if is_final and self.words and self.ears.rewrites:
+            words = ("none", *words[1:])
+        self.transcripts.put_nowait(Transcript(" ".join(words), is_final, self.start, self._end))
+
+
+@dataclass
+class Ears:
+    """A recogniser."""
+
+    words: Sequence[str] = WORDS
+    rewrites: bool = False  # the final has another first word than the partials
+    fails_at_word: int | None = None
+    refusal: Exception | None = None
+    open: int = 0
+    empty: asyncio.Event = field(default_factory=asyncio.Event)
+    hearings: list[Hearing] = field(default_factory=list)
+
+    def listen(self, *, language: str | None = None) -> Any:
+        assert language is None
+        self.hearings.append(Hearing(self))
+        return self.hearings[-1]
+
+
+@dataclass
+class Answer:
+    """The pieces that the mind was told to say."""
+
+    mind: "Mind"
+    position: int = 0
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def __aenter__(self) -> Self:
+        if self.mind.refusal:
+            raise self.mind.refusal
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.left.set()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> TextDelta | ToolCall:
+        if self.position == len(self.mind.pieces):
+            if self.mind.is_endless:
+                await asyncio.Event().wait()
+            raise StopAsyncIteration
+        piece = self.mind.pieces[self.position]
+        if isinstance(piece, Exception):
+            raise piece
+        self.position += 1
+        return piece
+
+
+@dataclass
+class Mind:
+    """A language model."""
+
+    pieces: Sequence[TextDelta | ToolCall | Exception] = (TextDelta("Good "), TextDelta("day."))
+    is_endless: bool = False  # never says that it is done
+    refusal: Exception | None = None
+    asked: list[tuple[Sequence[Message], Sequence[Tool]]] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+
+    def reply(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Any:
+        self.asked.append((messages, tools))
+        self.answers.append(Answer(self))
+        return self.answers[-1]
+
+
+@dataclass
+class Served:
+    """A listening engine server and what is behind it."""
+
+    url: str
+    http: ClientSession  # its base is the server's URL
+    access: Access
+    ears: Ears
+    mind: Mind
+    mouth: Mouth
+
+
+Serve = Callable[..., AbstractAsyncContextManager[Served]]
+
+
+@pytest.fixture
+def serve() -> Serve:
+    """`async with serve(**settings) as served`: a server with these settings."""
+
+    @asynccontextmanager
+    async def start(**settings: Any) -> AsyncIterator[Served]:
+        ears, mind, mouth = Ears(), Mind(), Mouth()
+        mouth.gate.set()
+        config = EngineServerConfig(port=0, **settings)
+        access = Access(config)
+        models = Models(
+            asr=Model("ears-1", "transcription", 1), llm=Model("mind-1", "chat", 1), tts=Model("mouth-1", "speech", 1)
+        )
+        app = application(config, access, models, ears, mind, mouth)
+        async with (
+            asyncio.timeout(30),
+            listening(app, config.host, config.port, cancels_with_client=True) as url,
+            ClientSession(url, timeout=ClientTimeout(total=20)) as http,
+        ):
+            yield Served(url, http, access, ears, mind, mouth)
+
+    return start
+
+
+@pytest.fixture
+async def served(serve: Serve) -> AsyncIterator[Served]:
+    async with serve() as served:
+        yield served
