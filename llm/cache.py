@@ -80,6 +80,10 @@ class PagedCache:
         """Pages that nobody holds."""
         return len(self._free)
 
+    def holders(self, page: int) -> int:
+        """How many rows and prefixes hold that page."""
+        return self._uses[page]
+
     def pages_for(self, tokens: int, prefix: Prefix | None = None) -> int:
         """Pages that a stream of that many tokens takes from the free ones."""
         shared = 0 if prefix is None or self.window is not None else prefix.tokens // self.page_tokens

@@ -1,0 +1,94 @@
+"""The batched token step over static buffers: run each selected slot's newest token, draw the next.
+
+    load (host) -> run -> result
+
+`run` does not synchronise with the host and has fixed shapes, so that it can be captured once and replayed. `load` of
+the next step must wait for this one's end.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from llm.graphs import GraphPool
+from llm.sampling import sample
+from llm.slots import DRAWN, ReplySlots
+
+FAILED = -1  # in place of a token: the row's numbers were not finite
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is chosen; a temperature of 0 takes the likeliest."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+
+
+class TokenBatch:
+    """Buffers for steps of up to `size` slots. Rows stand in the order given to `load`.
+
+    Attributes:
+        result: [B] int64, the token drawn for each row; FAILED where there is none.
+    """
+
+    def __init__(self, slots: ReplySlots, size: int, sampling: Sampling) -> None:
+        device = slots.device
+        self.size = size
+        self.slots = slots
+        self._is_greedy = sampling.temperature == 0
+        self._temperature = torch.full((size,), sampling.temperature, device=device)
+        self._top_p = torch.full((size,), sampling.top_p, device=device)
+        self._host_index = torch.full((size,), slots.count, dtype=torch.int64, pin_memory=device.type == "cuda")
+        self._index = self._host_index.to(device, copy=True)
+        self.result = torch.zeros(size, dtype=torch.int64, device=device)
+
+    def load(self, slots: Sequence[int]) -> None:
+        """Host: the next step is of these slots, each ready and reserved."""
+        self._host_index.copy_(torch.tensor([*slots, *[self.slots.count] * (self.size - len(slots))]))
+        self._index.copy_(self._host_index, non_blocking=True)
+
+    @torch.inference_mode()
+    def run(self) -> None:
+        """Draw the next token of every row and move the slots on."""
+        slots, index, decoder = self.slots, self._index, self.slots.model.decoder
+        positions = slots.positions[index]  # [B]
+        embedded = decoder.embed(slots.tokens[index])  # [B, D]
+        hidden = decoder.step(embedded, index, positions, slots.cache, reading=slots.reading)
+        logits = decoder.logits(hidden)  # [B, V]
+        if self._is_greedy:
+            token = logits.argmax(dim=1)
+        else:
+            uniform = slots.uniforms[index, positions % DRAWN]
+            token = sample(logits, self._temperature, self._top_p, uniform)
+        slots.tokens.index_copy_(0, index, token)
+        slots.positions.index_add_(0, index, torch.ones_like(index))
+        slots.positions[slots.count] = 0  # the idle slot goes nowhere
+        self.result.copy_(token.where(logits.isfinite().all(dim=1), FAILED))
+
+
+@dataclass(frozen=True, slots=True)
+class TokenProgram:
+    """A batch, its work captured where there is a GPU, and where its tokens arrive."""
+
+    batch: TokenBatch
+    work: Callable[[], None]
+    tokens: torch.Tensor  # [size] int64, on the host
+
+    @classmethod
+    def of(cls, slots: ReplySlots, size: int, sampling: Sampling, pool: GraphPool) -> "TokenProgram":
+        """Capture the program for up to `size` rows, all of them idle."""
+        batch = TokenBatch(slots, size, sampling)
+        on_cpu = slots.device.type == "cpu"
+        tokens = batch.result if on_cpu else torch.empty_like(batch.result, device="cpu").pin_memory()
+        return cls(batch, pool.capture(batch.run), tokens)
+
+    def step(self, slots: Sequence[int]) -> list[int]:
+        """One step of these slots, each ready and reserved: their tokens."""
+        self.batch.load(slots)
+        self.work()
+        if self.tokens is not self.batch.result:
+            self.tokens.copy_(self.batch.result, non_blocking=True)
+            torch.cuda.current_stream(self.batch.slots.device).synchronize()
+        return [int(token) for token in self.tokens.numpy()[: len(slots)]]
