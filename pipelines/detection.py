@@ -14,7 +14,8 @@ from pipelines.frames import CallerAudioFrame, VoiceFrame
 from pipelines.silero import SAMPLE_RATE_HZ, WINDOW_SAMPLES, SileroStream
 from pipelines.voicing import SibilantDetector, Voicing, voicing
 
-WINDOW_MS = 1000 * WINDOW_SAMPLES // SAMPLE_RATE_HZ
+SAMPLES_PER_MS = SAMPLE_RATE_HZ // 1000
+WINDOW_MS = WINDOW_SAMPLES // SAMPLES_PER_MS
 MEMORY_SAMPLES = 8 * SAMPLE_RATE_HZ  # what Smart Turn listens to
 
 UNVOICED = Voicing(is_voiced=False, is_hum=False)

@@ -5,7 +5,6 @@ downward: hold, duck, resume, or stop the mouth and flush playout.
 """
 
 import asyncio
-import logging
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -25,18 +24,15 @@ from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 
 from asr.interface import Transcript
 from pipelines.agent_voice import AgentVoice
-from pipelines.barge_in import Decision, Evidence, Verdict, decide
+from pipelines.barge_in import Decision
 from pipelines.config import CallConfig
 from pipelines.conversation import Conversation
-from pipelines.detection import WINDOW_MS, RecentAudio
+from pipelines.detection import SAMPLES_PER_MS, WINDOW_MS, RecentAudio
 from pipelines.frames import TranscriptFrame, VoiceFrame
 from pipelines.observer import Timeline
+from pipelines.overlap import Overlap
 from pipelines.smart_turn import SmartTurn
 from pipelines.turns import CallerTurn, Pause, PauseHabit, is_turn_over
-
-logger = logging.getLogger(__name__)
-
-SAMPLES_PER_MS = 16
 
 
 class TurnTaking(FrameProcessor):
@@ -60,8 +56,7 @@ class TurnTaking(FrameProcessor):
         self._recent = recent
         self._smart_turn = smart_turn
         self._turn: CallerTurn | None = None
-        self._overlap: Evidence | None = None  # the caller's voice over the agent's
-        self._overlap_start = 0  # samples
+        self._overlap = Overlap(agent, timeline, config.barge_in)
         self._habit = PauseHabit()
         self._sounds_complete: bool | None = None
         self._opinion: asyncio.Task[None] | None = None  # Smart Turn being asked
@@ -93,6 +88,7 @@ class TurnTaking(FrameProcessor):
             if isinstance(frame, VADUserStartedSpeakingFrame):
                 await self._on_onset()
             elif isinstance(frame, InterruptionFrame):
+                self._overlap.end()
                 self._agent.silence()
             await self.push_frame(frame, direction)
             if isinstance(frame, VADUserStoppedSpeakingFrame):
@@ -109,8 +105,8 @@ class TurnTaking(FrameProcessor):
         if self._turn:
             await self._maybe_end_turn()
         elif self._agent.has_floor:
-            await self._weigh(frame)
-        elif self._overlap:
+            await self._act_on(self._overlap.weigh(frame))
+        elif self._overlap.is_on:
             await self._agent_finished_first()
 
     async def _on_onset(self) -> None:
@@ -140,16 +136,15 @@ class TurnTaking(FrameProcessor):
             self._turn.hear(transcript.text, is_final=transcript.is_final)
             await self._tell(transcript.text, is_final=transcript.is_final)
             await self._maybe_end_turn()
-        elif self._overlap and transcript.is_final:
-            self._overlap = replace(self._overlap, words=transcript.text)
-            await self._judge_overlap()
+        elif transcript.is_final:
+            await self._act_on(self._overlap.hear(transcript.text, self._now))
 
     def _is_noise(self, transcript: Transcript) -> bool:
         """Whether the words are those that a recogniser hears in a cough."""
         config = self._config
         if not transcript.is_final or transcript.confidence is None:
             return False
-        is_short = self._overlap is not None or self._voice_ms < config.barge_in.word_ms
+        is_short = self._overlap.is_on or self._voice_ms < config.barge_in.word_ms
         return is_short and transcript.confidence < config.turns.unclear_confidence
 
     async def _tell(self, words: str, *, is_final: bool) -> None:
@@ -212,79 +207,31 @@ class TurnTaking(FrameProcessor):
 
     # The caller's voice over the agent's
 
-    async def _weigh(self, frame: VoiceFrame) -> None:
-        """Add a window to the evidence of a barge-in."""
-        if self._overlap is None:
-            if not (frame.is_speech or frame.is_sibilant):
-                return
-            self._overlap = Evidence()
-            self._overlap_start = frame.end_samples - WINDOW_MS * SAMPLES_PER_MS
-        self._overlap = self._overlap.with_window(
-            WINDOW_MS,
-            is_speech=frame.is_speech,
-            is_sibilant=frame.is_sibilant,
-            is_voiced=frame.is_voiced,
-            is_hum=frame.is_hum,
-        )
-        self._agent.speech.top_up()
-        await self._judge_overlap()
-
-    async def _judge_overlap(self) -> None:
-        evidence = self._overlap
-        if not evidence:
-            return
-        verdict = decide(evidence, self._config.barge_in)
-        decision = verdict.decision
-        if decision is Decision.WAIT:
-            return
-        if evidence.stage is not Decision.WAIT or decision is not Decision.RESUME:
-            self._report(verdict)
+    async def _act_on(self, decision: Decision) -> None:
         if decision is Decision.CUT:
-            await self._cut(evidence)
+            await self._take_floor()
         elif decision is Decision.RESUME:
-            self._let_pass(evidence)
-        else:
-            self._overlap = replace(evidence, stage=decision)
-            self._timeline.state("ducked")
-            if decision is Decision.SUSPECT:
-                self._agent.duck()
-            else:
-                self._agent.hush()
+            self._ignored = self._unanswered
 
-    def _report(self, verdict: Verdict) -> None:
-        latency_ms = (self._now - self._overlap_start) / SAMPLES_PER_MS
-        self._timeline.decision(verdict.decision.value, verdict.reason, latency_ms)
-        logger.info("barge-in: %s (%s) after %d ms", verdict.decision.value, verdict.reason, latency_ms)
-
-    def _let_pass(self, evidence: Evidence) -> None:
-        """It was no barge-in."""
-        self._overlap = None
-        self._ignored = self._unanswered
-        if evidence.stage is not Decision.WAIT:
-            self._agent.resume()
-            self._timeline.state("speaking")
-
-    async def _cut(self, evidence: Evidence) -> None:
-        """The caller takes the floor."""
+    async def _take_floor(self) -> None:
+        """The caller interrupts."""
+        words = self._overlap.words
         was_heard = self._agent.output.has_been_heard
         self._agent.silence()
-        self._overlap = None
+        self._overlap.end()
         before = "" if was_heard else self._conversation.reopen_turn()
-        turn = CallerTurn(said=before)
-        turn.hear(evidence.words or "", is_final=True)
         await self.broadcast_interruption()
-        await self._begin_turn(turn)
-        await self._tell(evidence.words or "", is_final=True)
+        await self._begin_turn_with(words, before)
 
     async def _agent_finished_first(self) -> None:
         """The agent fell silent by itself while the caller's voice was being weighed: it is a turn like any other."""
-        evidence, self._overlap = self._overlap, None
-        if not evidence:
-            return
-        if evidence.stage is not Decision.WAIT:
-            self._agent.resume()
-        if not self._is_paused or evidence.words:
-            turn = CallerTurn()
-            turn.hear(evidence.words or "", is_final=True)
-            await self._begin_turn(turn)
-            await self._tell(evidence.words or "", is_final=True)
+        words = self._overlap.words
+        self._overlap.end()
+        if words or not self._is_paused:
+            await self._begin_turn_with(words)
+
+    async def _begin_turn_with(self, words: str, before: str = "") -> None:
+        turn = CallerTurn(said=before)
+        turn.hear(words, is_final=True)
+        await self._begin_turn(turn)
+        await self._tell(words, is_final=True)
