@@ -1,5 +1,6 @@
-"""Samples of an engine as the bytes that clients ask for: another rate, PCM of 16 bits or floats, WAV."""
+"""Samples as the bytes of the protocols and back: another rate, PCM of several widths, WAV, base64."""
 
+import base64
 import struct
 from collections.abc import AsyncGenerator, AsyncIterable
 from typing import Any, Literal, cast
@@ -9,10 +10,14 @@ import soxr  # pyright: ignore[reportMissingTypeStubs]
 from numpy.typing import NDArray
 
 from agent.audio_files import to_pcm16
+from agent.engine_server.errors import ApiError
 from tts.interface import SpeechChunk
 
 Samples = NDArray[np.float32]
-Encoding = Literal["pcm16", "float32"]
+PcmEncoding = Literal["pcm_s16le", "pcm_s32le", "pcm_f16le", "pcm_f32le"]
+Encoding = Literal["pcm_s16le", "pcm_f32le"]  # of speech
+
+_DTYPES: dict[PcmEncoding, str] = {"pcm_s16le": "<i2", "pcm_s32le": "<i4", "pcm_f16le": "<f2", "pcm_f32le": "<f4"}
 
 _UNKNOWN_SIZE = 0xFFFF_FFFF  # of a WAV file whose end is not known yet: players read on until the stream ends
 _HEADER_BYTES = 44
@@ -38,7 +43,7 @@ async def resampled(chunks: AsyncIterable[SpeechChunk], from_hz: int, to_hz: int
 
 def encode(samples: Samples, encoding: Encoding) -> bytes:
     """Samples [S] as little-endian PCM; louder ones than 1 are clipped."""
-    if encoding == "pcm16":
+    if encoding == "pcm_s16le":
         return to_pcm16(samples).tobytes()
     return np.clip(samples, -1.0, 1.0).astype("<f4").tobytes()
 
@@ -62,3 +67,24 @@ def wav_header(sample_rate_hz: int, data_bytes: int | None) -> bytes:
         b"data",
         _UNKNOWN_SIZE if data_bytes is None else data_bytes,
     )
+
+
+def decode(audio: object, encoding: PcmEncoding) -> Samples:
+    """Base64 of little-endian mono PCM as samples [S] in [-1, 1], at least one.
+
+    Raises:
+        ApiError: 400, not that.
+    """
+    dtype = np.dtype(_DTYPES[encoding])
+    try:
+        pcm = base64.b64decode(audio, validate=True) if isinstance(audio, str) else b""
+    except ValueError:  # binascii.Error, and text beyond ASCII
+        pcm = b""
+    if not pcm or len(pcm) % dtype.itemsize:
+        raise ApiError(400, f"wanted base64 of mono {encoding}, found something else", code="invalid_audio")
+    samples = np.frombuffer(pcm, dtype).astype(np.float32)
+    if dtype.kind == "i":
+        return samples / np.float32(2 ** (8 * dtype.itemsize - 1))
+    if not np.isfinite(samples).all():
+        raise ApiError(400, "wanted finite samples in [-1, 1], found NaN or infinity", code="invalid_audio")
+    return np.clip(samples, -1.0, 1.0)

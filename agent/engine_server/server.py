@@ -48,7 +48,7 @@ async def serve_engines(settings: Settings, *, on_ready: Callable[[str], None]) 
     async with (
         StepLoops() as loops,
         recognizer_of(settings, loops) as recognizer,
-        language_model_of(settings) as language_model,
+        language_model_of(settings, loops) as language_model,
         synthesizer_of(settings, loops) as synthesizer,
     ):
         models = Models.of(settings, created=int(time.time()))

@@ -168,7 +168,7 @@ class _Answer:
         """What is sent after the last piece."""
         if self._asked.delivery == "raw":
             return b""
-        sample_bytes = 4 if self._asked.encoding == "float32" else 2
+        sample_bytes = 4 if self._asked.encoding == "pcm_f32le" else 2
         seconds = self._audio_bytes / sample_bytes / self._asked.sample_rate
         frames = round(seconds * SAMPLE_RATE_HZ / _FRAME_SAMPLES)
         names = ("prompt_tokens", "completion_tokens") if self._asked.is_mistral else ("input_tokens", "output_tokens")

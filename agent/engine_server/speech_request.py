@@ -77,7 +77,7 @@ class SpeechRequest(BaseModel):
     @property
     def encoding(self) -> Encoding:
         """How samples become bytes."""
-        return "float32" if self.is_mistral and not self.is_wav else "pcm16"
+        return "pcm_f32le" if self.is_mistral and not self.is_wav else "pcm_s16le"
 
     @property
     def delivery(self) -> Literal["whole", "raw", "events"]:

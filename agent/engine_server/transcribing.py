@@ -51,14 +51,29 @@ class TooMuchAudio(Exception):
 class Transcribing:
     """Recognises for one socket. Use as `async with`."""
 
-    def __init__(self, recognizer: Recognizer, deliver: Deliver, *, uncommitted_audio_s: float) -> None:
-        """`deliver` is awaited with every event, in order; it must not raise."""
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        deliver: Deliver,
+        on_audio: Callable[[float], None],
+        *,
+        uncommitted_audio_s: float,
+    ) -> None:
+        """Recognise nothing yet.
+
+        Args:
+            recognizer: the ears.
+            deliver: is awaited with every event, in order; it must not raise.
+            on_audio: is told how many seconds are given to the recogniser.
+            uncommitted_audio_s: most audio that is kept for an utterance that has not begun.
+        """
         self._recognizer = recognizer
         self._deliver = deliver
         self._most_waiting = round(uncommitted_audio_s * SAMPLE_RATE_HZ)
         self._waiting: list[Samples] = []
         self._waiting_samples = 0
         self._is_running = False
+        self._on_audio = on_audio
         self._recognition: Recognition | None = None
         self._stack = AsyncExitStack()
 
@@ -77,8 +92,8 @@ class Transcribing:
             TooMuchAudio: none is in progress, and what waits for the next is too much.
             RecognitionError: the recogniser refuses them.
         """
-        if self._is_running and self._recognition is not None:
-            self._recognition.push(samples)
+        if self._is_running:
+            self._hear(samples)
             return
         if self._waiting_samples + len(samples) > self._most_waiting:
             raise TooMuchAudio(
@@ -101,7 +116,7 @@ class Transcribing:
             self._recognition = await self._open()
         self._is_running = True
         for samples in waiting:
-            self._recognition.push(samples)
+            self._hear(samples)
 
     async def end(self) -> None:
         """End the utterance in progress, or else one that is begun now: it will be delivered whole.
@@ -113,6 +128,11 @@ class Transcribing:
         self._is_running = False
         if self._recognition is not None:
             self._recognition.flush()
+
+    def _hear(self, samples: Samples) -> None:
+        if self._recognition is not None:
+            self._recognition.push(samples)
+            self._on_audio(len(samples) / SAMPLE_RATE_HZ)
 
     async def _open(self) -> Recognition:
         async with AsyncExitStack() as stack:

@@ -8,7 +8,7 @@ import numpy as np
 import openai
 import pytest
 from mistralai.client import Mistral
-from mistralai.client.models import SpeechStreamAudioDelta, UserMessage
+from mistralai.client.models import AudioFormat, SpeechStreamAudioDelta, UserMessage
 from openai import AsyncOpenAI
 
 from llm.interface import TextDelta, ToolCall
@@ -140,3 +140,27 @@ async def test_mistral_speaks(of_mistral: Mistral) -> None:
             if isinstance(event.data, SpeechStreamAudioDelta):
                 audio += base64.b64decode(event.data.audio_data)
     np.testing.assert_array_equal(np.frombuffer(audio, "<f4"), EXPECTED)
+
+
+async def test_mistral_transcribes(guarded: Any, of_mistral: Mistral) -> None:
+    async def audio() -> AsyncIterator[bytes]:
+        for _ in range(2):
+            yield np.full(1280, 0.5, "<f4").tobytes()
+
+    events: list[Any] = [
+        event
+        async for event in of_mistral.audio.realtime.transcribe_stream(
+            audio(), "ears-1", audio_format=AudioFormat(encoding="pcm_f32le", sample_rate=16_000)
+        )
+    ]
+    assert [event.type for event in events] == [
+        "session.created",
+        "session.updated",
+        "transcription.text.delta",
+        "transcription.text.delta",
+        "transcription.done",
+    ]
+    assert events[1].session.audio_format.encoding == "pcm_f32le"
+    assert (events[-1].text, events[-1].model) == ("one two", "ears-1")
+    (hearing,) = guarded.ears.hearings
+    np.testing.assert_array_equal(hearing.pushed[0], np.full(1280, 0.5, np.float32))
