@@ -4,7 +4,7 @@ A step at position p of its stream hears 80 ms and a look-ahead of 2.5 ms, so it
 ends 2.5 ms late. The first block of a turn is silence but for these; the last ones are silence that drains the delay.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -21,6 +21,7 @@ class Block:
 
     samples: NDArray[np.float32]  # [STEP_SAMPLES]
     at_samples: int  # where the step's 80 ms begin, in pushed samples; the turn's first block is before its audio
+    pushed_samples: int  # when this block was complete
     due_s: float  # when the step should be done
 
 
@@ -80,7 +81,7 @@ class BlockCutter:
         first = self._turn_start + (self._steps - 1) * STEP_SAMPLES
         self._steps += count
         return [
-            Block(samples[i * STEP_SAMPLES : (i + 1) * STEP_SAMPLES], first + i * STEP_SAMPLES, due_s)
+            Block(samples[i * STEP_SAMPLES : (i + 1) * STEP_SAMPLES], first + i * STEP_SAMPLES, self._pushed, due_s)
             for i in range(count)
         ]
 
@@ -88,4 +89,5 @@ class BlockCutter:
 def replayed(blocks: list[Block]) -> list[Block]:
     """Blocks of a turn's middle as a stream hears them that begins with the first: after a block of silence."""
     first = blocks[0]
-    return [Block(np.zeros(STEP_SAMPLES, np.float32), first.at_samples - STEP_SAMPLES, first.due_s), *blocks]
+    silence = np.zeros(STEP_SAMPLES, np.float32)
+    return [replace(first, samples=silence, at_samples=first.at_samples - STEP_SAMPLES), *blocks]

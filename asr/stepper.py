@@ -181,8 +181,7 @@ class ListeningStepper(Steppable):
         self._slots.start(stream.slot, stream.delay)
         block = stream.items[0]
         assert isinstance(block, Block)
-        lag = (stream.delay + 1) * STEP_SAMPLES
-        stream.text = TurnText(block.at_samples + STEP_SAMPLES, lag)
+        stream.text = TurnText(block.at_samples + STEP_SAMPLES)
         stream.blanks = 0
 
     def _warm(self, delay: int, slot: int) -> None:
@@ -199,20 +198,22 @@ class ListeningStepper(Steppable):
         stream.blanks = stream.blanks + 1 if token == self._markers.blank else 0
         if token == self._markers.word:
             stream.text.separate()
-        has_grown = stream.text.add(self._slots.model.bytes_of(token), block.at_samples)
+        word_end = block.at_samples - (stream.delay + 1) * STEP_SAMPLES  # about 0.1 s early or late
+        has_grown = stream.text.add(self._slots.model.bytes_of(token), min(word_end, block.pushed_samples))
         if stream.items and isinstance(stream.items[0], TurnEnd):
             self._end_turn(stream)
             return
         if has_grown:
-            self._handover.send(stream.outlet, stream.text.partial(block.at_samples + STEP_SAMPLES))
+            heard = min(block.at_samples + STEP_SAMPLES, block.pushed_samples)
+            self._handover.send(stream.outlet, stream.text.transcript(heard, is_final=False))
         if stream.blanks >= self._restart_after:
             self._restart(stream)
 
     def _end_turn(self, stream: Stream) -> None:
         end = stream.items.popleft()
         assert isinstance(end, TurnEnd)
-        text = stream.text or TurnText(end.start_samples, 0)
-        self._handover.send(stream.outlet, text.final(end.end_samples))
+        text = stream.text or TurnText(end.start_samples)
+        self._handover.send(stream.outlet, text.transcript(end.end_samples, is_final=True))
         self._forget_turn(stream)
         self.counters.turns += 1
 

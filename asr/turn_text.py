@@ -10,17 +10,15 @@ SPOKEN_CHARACTERS_PER_S = 15  # of English read aloud; only the beginnings of wo
 class TurnText:
     """The text of one turn. It only ever grows: a partial is never rewritten.
 
-    The model says when a word has ended, by when it writes it: a word's first token comes one step and the delay
-    after its end, about 0.1 s early or late. When it began is estimated from its length.
+    The model says when a word has ended, by when it writes the word's first token. When it began is estimated from
+    its length.
 
     Args:
         start_samples: where the turn's audio begins.
-        lag_samples: from the end of a word to the beginning of the 80 ms whose step writes its first token.
     """
 
-    def __init__(self, start_samples: int, lag_samples: int) -> None:
+    def __init__(self, start_samples: int) -> None:
         self._start = start_samples
-        self._lag = lag_samples
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         self._text = ""
         self._words: list[Word] = []  # all but the last
@@ -32,13 +30,13 @@ class TurnText:
         """The next letter begins a word, also in a script that puts no spaces between words."""
         self._ends_word = True
 
-    def add(self, piece: bytes, at_samples: int) -> bool:
-        """Take the bytes of a token, written by the step whose 80 ms begin there; whether the text has grown."""
+    def add(self, piece: bytes, end_samples: int) -> bool:
+        """Take the bytes of a token, the first of a word that ended there or a later one; whether the text grew."""
         grown = self._utf8.decode(piece)
         if not self._text:
             grown = grown.lstrip()
         for character in grown:
-            self._add_character(character, max(at_samples - self._lag, self._word_end))
+            self._add_character(character, max(end_samples, self._word_end))
         self._text += grown
         return bool(grown)
 
@@ -66,16 +64,6 @@ class TurnText:
     def _all_words(self) -> tuple[Word, ...]:
         return (*self._words, self._last_word()) if self._word else tuple(self._words)
 
-    def partial(self, end_samples: int) -> Transcript:
-        """What is written so far, of a turn whose audio up to there is heard."""
-        return Transcript(self._text, False, self._start, end_samples, self._all_words())
-
-    def final(self, end_samples: int) -> Transcript:
-        """All of the turn, whose audio ends there. Bytes that never became a character are left out."""
-        words = tuple(self._inside(word, end_samples) for word in self._all_words())
-        return Transcript(self._text, True, self._start, end_samples, words)
-
-    def _inside(self, word: Word, end_samples: int) -> Word:
-        """The word, moved back if it seems to end after the turn's audio."""
-        late = max(0, word.end_samples - end_samples)
-        return Word(word.text, max(self._start, word.start_samples - late), word.end_samples - late)
+    def transcript(self, end_samples: int, *, is_final: bool) -> Transcript:
+        """What is written so far, the audio up to there being heard. Half a character is left out."""
+        return Transcript(self._text, is_final, self._start, end_samples, self._all_words())

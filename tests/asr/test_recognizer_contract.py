@@ -2,13 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic import SecretStr
 
-from asr.config import SphinxConfig
+from asr.config import MistralRealtimeConfig, SphinxConfig, VllmRealtimeConfig, VoxtralRealtimeConfig
+from asr.engine import VoxtralRecognizer
 from asr.interface import (
     SAMPLE_RATE_HZ,
     AudioRejected,
@@ -19,7 +24,12 @@ from asr.interface import (
     Recognizer,
     Transcript,
 )
+from asr.mistral import MistralRealtime
+from asr.remote import RemoteRecognizer
 from asr.sphinx import SphinxRecognizer
+from asr.vllm import VllmRealtime
+from asr.voxtral import VoxtralRealtime
+from llm.steploop import StepLoop
 
 STREAMS = 3
 
@@ -28,12 +38,31 @@ def sphinx() -> AbstractAsyncContextManager[Recognizer]:
     return SphinxRecognizer(SphinxConfig(streams=STREAMS), ("one two three", "hello", "stop"))
 
 
+@asynccontextmanager
+async def voxtral(model: VoxtralRealtime) -> AsyncIterator[Recognizer]:
+    config = VoxtralRealtimeConfig(checkpoint=Path("given"), device="cpu", dtype="float32", streams=STREAMS)
+    async with StepLoop("test") as loop, VoxtralRecognizer(config, loop, model) as recognizer:
+        yield recognizer
+
+
+def vllm(server: Any) -> AbstractAsyncContextManager[Recognizer]:
+    config = VllmRealtimeConfig(base_url=server.url, streams=STREAMS)
+    return RemoteRecognizer(config, VllmRealtime(config))
+
+
+def mistral(server: Any) -> AbstractAsyncContextManager[Recognizer]:
+    config = MistralRealtimeConfig(base_url=server.url, streams=STREAMS)
+    return RemoteRecognizer(config, MistralRealtime(config), SecretStr("a-key"))
+
+
 Open = Callable[[], AbstractAsyncContextManager[Recognizer]]
 
 
-@pytest.fixture(params=[sphinx], ids=lambda engine: engine.__name__)
-def open_engine(request: pytest.FixtureRequest) -> Open:
-    return request.param
+@pytest.fixture(params=[sphinx, voxtral, vllm, mistral], ids=lambda engine: engine.__name__)
+def open_engine(request: pytest.FixtureRequest, realtime_server: Any) -> Open:
+    if request.param is voxtral:
+        return partial(voxtral, request.getfixturevalue("tiny_model"))
+    return request.param if request.param is sphinx else partial(request.param, realtime_server)
 
 
 @pytest.fixture
