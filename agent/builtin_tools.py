@@ -1,25 +1,15 @@
-"""The tools that every call has: the time, a table at a demo restaurant, the end of the call."""
+"""Built-in tools: the time, a table at a demo restaurant, the end of the call. Each is made anew for every call."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field
 
-from agent.tools import ToolRefusal, function_tool
-from pipelines.tool_runs import CallTool
+from agent.tools import Function, ToolRefusal, tool
 
 LARGEST_PARTY = 12
-
-
-def builtin_tools() -> Sequence[CallTool]:
-    """The tools of one call; what they remember is gone with it."""
-    return (
-        function_tool(current_time),
-        function_tool(_table_booker()),
-        function_tool(end_call, ends_call=True),
-    )
 
 
 def current_time(zone: str | None = None) -> dict[str, str]:
@@ -40,6 +30,7 @@ def current_time(zone: str | None = None) -> dict[str, str]:
     }
 
 
+@tool(ends_call=True)
 def end_call() -> dict[str, str]:
     """End the call, after the goodbye has been spoken."""
     return {"status": "ending"}
@@ -48,6 +39,7 @@ def end_call() -> dict[str, str]:
 def _table_booker() -> Callable[..., dict[str, str]]:
     bookings: list[tuple[str, str, int]] = []
 
+    @tool(on_interruption="finish")
     def book_table(day: str, time: str, people: Annotated[int, Field(ge=1, le=LARGEST_PARTY)]) -> dict[str, str]:
         """Book a table at the demo restaurant.
 
@@ -62,3 +54,11 @@ def _table_booker() -> Callable[..., dict[str, str]]:
         return {"status": "booked", "reference": f"table {bookings.index(wanted) + 1}"}
 
     return book_table
+
+
+BUILT_IN: Mapping[str, Callable[[], Function]] = {
+    "current_time": lambda: current_time,
+    "book_table": _table_booker,
+    "end_call": lambda: end_call,
+}
+"""By name, what makes the function of one call; what it remembers is gone with the call."""

@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(command=run)
-        sub.add_argument("--profile", metavar="NAME", help="which engines: auto (the default) or embedded")
+        sub.add_argument("--profile", metavar="NAME", help="which engines; auto, the default, takes the best")
         sub.add_argument("--config", metavar="FILE", type=Path, help="TOML file with settings")
         return sub
 
@@ -116,8 +116,8 @@ def _settings(options: argparse.Namespace, server: str = "server") -> "Settings"
 def _serve(options: argparse.Namespace) -> int:
     from agent.log import configure_logging
 
-    settings = _settings(options)
     configure_logging(options.log_level)
+    settings = _settings(options)
     from agent.server import serve  # imports Pipecat, which logs while it is imported
 
     asyncio.run(serve(settings, on_ready=lambda url: print(f"Parley is listening on {url}", flush=True)))

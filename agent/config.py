@@ -3,6 +3,7 @@
 Later layers win: defaults, the profile, the TOML file, the environment (`PARLEY_SERVER__PORT=8080`), the command line.
 """
 
+import logging
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,20 +15,20 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFlo
 from agent.config_errors import explain
 from agent.engine_server.config import EngineServerConfig
 from agent.errors import ConfigError
+from agent.profiles import AUTO, PROFILES, choose, with_checkpoints
+from agent.tool_config import ToolsConfig
 from asr.config import RecognizerConfig
 from llm.config import LanguageModelConfig
 from pipelines.config import CallConfig
 from tts.config import SynthesizerConfig
 from webrtc.config import WebRTCConfig
 
-AUTO = "auto"
 DEFAULT_PORT = 7860  # where Pipecat's own web and phone clients look by default
+DEFAULT_MODELS = "~/.local/share/parley/models"
 
-# Which engine each part has under a profile. Every part can still be chosen on its own, by its `kind`.
-PROFILES: Mapping[str, Mapping[str, str]] = {
-    "embedded": {"asr": "sphinx", "llm": "demo", "tts": "espeak"},
-}
+_log = logging.getLogger(__name__)
 
+_PLAIN = frozenset(["profile", "models"])  # settings outside any table
 _ENV_PREFIX = "PARLEY_"
 _ENV_NESTING = "__"
 
@@ -64,11 +65,16 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    profile: str = Field(default=AUTO, description="Which engines: auto, embedded.")
+    profile: str = Field(default=AUTO, description=f"Which engines: {', '.join((AUTO, *PROFILES))}.")
+    models: Path = Field(
+        default=Path(DEFAULT_MODELS),
+        description="Folder of the downloaded checkpoints, each in one of its own (`parley download`).",
+    )
     server: ServerConfig = Field(default=ServerConfig(), description="Where the server listens.")
     admission: AdmissionConfig = Field(default=AdmissionConfig(), description="When a call is refused.")
     webrtc: WebRTCConfig = Field(default=WebRTCConfig(), description="Transport: signalling, media, limits.")
     call: CallConfig = Field(default=CallConfig(), description="The conversation: turns, barge-in, voice.")
+    tools: ToolsConfig = Field(default=ToolsConfig(), description="What the agent can do.")
     engine_server: EngineServerConfig = Field(
         default=EngineServerConfig(), description="The engines over the network (`parley engine`)."
     )
@@ -101,33 +107,45 @@ def load_settings(
     layers = [Layer("command line", command_line or {}), Layer("environment", _from_environment(environment))]
     if file is not None:
         layers.append(Layer(str(file), _from_file(file)))
-    profile = _choose_profile(layers)
+    models = _models(layers)
+    profile = _choose_profile(layers, models, environment)
     layers.append(Layer(f"profile {profile}", {part: {"kind": kind} for part, kind in PROFILES[profile].items()}))
-    values: dict[str, Any] = {}
-    for layer in reversed(layers):
-        values = _merged(values, layer.values)
+    values = with_checkpoints(_all(layers), models) | {"profile": profile, "models": models}
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
         raise ConfigError(explain(error, Settings, values, [(layer.name, layer.values) for layer in layers])) from None
 
 
-def resolve_profile(name: str) -> str:
-    """The profile that `name` stands for: `auto` is the best one that this build can run."""
-    return "embedded" if name == AUTO else name
+def _all(layers: Sequence[Layer]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for layer in reversed(layers):
+        values = _merged(values, layer.values)
+    return values
 
 
-def _choose_profile(layers: Sequence[Layer]) -> str:
-    for layer in layers:
-        if "profile" in layer.values:
-            found = layer.values["profile"]
-            if found not in (AUTO, *PROFILES):
-                known = ", ".join((AUTO, *PROFILES))
-                raise ConfigError(
-                    [f"{layer.name}: profile: wanted one of {known}, found {found!r}; this build has no other engines"]
-                )
-            return resolve_profile(found)
-    return resolve_profile(AUTO)
+def _top(layers: Sequence[Layer], name: str, default: str) -> tuple[str, object]:
+    """The strongest layer that has this setting, and what it says."""
+    return next(((layer.name, layer.values[name]) for layer in layers if name in layer.values), ("", default))
+
+
+def _models(layers: Sequence[Layer]) -> Path:
+    place, found = _top(layers, "models", DEFAULT_MODELS)
+    if not isinstance(found, str):
+        raise ConfigError([f"{place}: models: wanted a path, found {found!r}; correct it, or remove it"])
+    return Path(found).expanduser()
+
+
+def _choose_profile(layers: Sequence[Layer], models: Path, environment: Mapping[str, str]) -> str:
+    place, found = _top(layers, "profile", AUTO)
+    if found == AUTO:
+        choice = choose(models, environment)
+        _log.info("profile %s: %s", choice.profile, choice.reason)
+        return choice.profile
+    if not isinstance(found, str) or found not in PROFILES:
+        known = ", ".join((AUTO, *PROFILES))
+        raise ConfigError([f"{place}: profile: wanted one of {known}, found {found!r}; choose one of these"])
+    return found
 
 
 def _from_file(file: Path) -> Mapping[str, Any]:
@@ -146,15 +164,15 @@ def _from_file(file: Path) -> Mapping[str, Any]:
 def _from_environment(environment: Mapping[str, str]) -> Mapping[str, Any]:
     """Nested values of the variables that are settings.
 
-    Names without a double underscore are left alone, but for the profile: a Kubernetes service called "parley" puts
-    PARLEY_PORT, PARLEY_SERVICE_HOST and more into every container, which have nothing to do with us.
+    Names without a double underscore are left alone, but for those of `_PLAIN`: a Kubernetes service called "parley"
+    puts PARLEY_PORT, PARLEY_SERVICE_HOST and more into every container, which have nothing to do with us.
     """
     values: dict[str, Any] = {}
     for variable, text in sorted(environment.items()):
         if not variable.startswith(_ENV_PREFIX):
             continue
         *sections, name = variable.removeprefix(_ENV_PREFIX).lower().split(_ENV_NESTING)
-        if sections or name == "profile":
+        if sections or name in _PLAIN:
             value: object = _parsed(variable, text)
             for section in reversed((*sections, name)):
                 value = {section: value}

@@ -54,8 +54,15 @@ def _problem(problem: ErrorDetails, path: Sequence[str], model: type[BaseModel],
         case _:
             wanted = problem["msg"].removeprefix("Input should be ").removeprefix("Value error, ").rstrip(".")
     is_secret = any(word in path[-1] for word in _SECRET_WORDS)
-    found = "a value that is not shown" if is_secret else repr(problem["input"])
+    found = "a value that is not shown" if is_secret else _shown(problem["input"])
     return f"wanted {wanted}, found {found}; {_advice(parent, path[-1])}"
+
+
+def _shown(found: object) -> str:
+    """A table by its keys alone: its values may be secret."""
+    if isinstance(found, Mapping):
+        return f"a table of {', '.join(map(str, cast(Mapping[str, Any], found))) or 'nothing'}"
+    return repr(found)
 
 
 def _advice(parent: type[BaseModel] | None, name: str) -> str:
@@ -96,9 +103,15 @@ def _has(layer: Mapping[str, Any], path: Sequence[str]) -> bool:
 
 def _model_at(model: type[BaseModel], path: Sequence[str], values: Mapping[str, Any]) -> type[BaseModel] | None:
     """The model of the table at `path`, of a tagged union the one of the kind that `values` names."""
+    named: type[BaseModel] | None = None  # of a table whose keys are names of the user's
     for part in path:
         values = _table(values.get(part))
+        if named:
+            model, named = named, None
+            continue
         field = model.model_fields.get(part)
+        if named := table_of(field.annotation if field else None):
+            continue
         members = list(_models(field.annotation)) if field else []
         if len(members) > 1:
             members = [member for member in members if member.model_fields["kind"].default == values.get("kind")]
@@ -110,6 +123,12 @@ def _model_at(model: type[BaseModel], path: Sequence[str], values: Mapping[str, 
 
 def _table(value: object) -> Mapping[str, Any]:
     return cast(Mapping[str, Any], value) if isinstance(value, Mapping) else {}
+
+
+def table_of(annotation: object) -> type[BaseModel] | None:
+    """The model of the values, if this is a table whose keys are names of the user's; else None."""
+    value = get_args(annotation)[-1] if get_origin(annotation) is Mapping else None
+    return value if isinstance(value, type) and issubclass(value, BaseModel) else None
 
 
 def _models(annotation: object) -> Iterator[type[BaseModel]]:

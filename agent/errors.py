@@ -8,6 +8,8 @@ Errors::
     |- AudioFileError       a WAV file that cannot be read or written
     |- AudioDeviceError     no microphone or loudspeaker, or no library to reach it
     |- EngineUnavailable    a chosen engine that cannot be started here
+    |- ToolUnavailable      a tool of the settings, or its server, that cannot be had
+    |- DownloadError        weights that cannot be fetched, or arrive damaged
     |- CommandError         a command that cannot be done as asked
 """
 
@@ -40,6 +42,14 @@ class AudioDeviceError(AgentError):
 
 class EngineUnavailable(AgentError):
     """A chosen engine that cannot be started: its packages, its checkpoint or its memory are missing."""
+
+
+class ToolUnavailable(AgentError):
+    """A tool that the settings name cannot be imported, or the server that offers it does not answer."""
+
+
+class DownloadError(AgentError):
+    """Weights cannot be fetched, or what arrives is not what was promised."""
 
 
 class CommandError(AgentError):

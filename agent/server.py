@@ -9,13 +9,13 @@ from pathlib import Path
 
 from aiohttp import web
 
-from agent.builtin_tools import builtin_tools
 from agent.calls import CallRegistry
 from agent.config import Settings
 from agent.engines import open_engines
 from agent.listening import listening, stop_signals
 from agent.load import LoopLag
 from agent.metrics import CONTENT_TYPE, Metrics
+from agent.toolbox import open_toolbox
 from pipelines.call import prepare, run_call
 from webrtc.call import Call
 from webrtc.signalling import PATH as OFFER_PATH
@@ -52,6 +52,7 @@ async def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
 
     Raises:
         AddressUnavailable: the host and port cannot be listened on.
+        ToolUnavailable: a tool of the settings cannot be had.
     """
     metrics = Metrics()
     admission = settings.admission
@@ -61,13 +62,13 @@ async def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
         window_s=admission.lag_window_s,
     )
     prepare(settings.call)
-    async with open_engines(settings) as engines:
+    async with open_toolbox(settings.tools) as toolbox, open_engines(settings) as engines:
         _spare_the_collector()
         async with asyncio.TaskGroup() as group:
             sampler = group.create_task(lag.sample(), name="loop lag")
 
             async def run(call: Call) -> None:
-                await run_call(call, engines, settings.call, tools=builtin_tools(), observer=metrics)
+                await run_call(call, engines, settings.call, tools=toolbox.for_call(), observer=metrics)
 
             calls = CallRegistry(group, admission, run=run, lag=lag, metrics=metrics)
             async with listening(

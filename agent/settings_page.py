@@ -1,5 +1,6 @@
 """Every setting with its default and meaning, as a page of Markdown."""
 
+import json
 import types
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -8,6 +9,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from agent.config import Settings
+from agent.config_errors import table_of
 
 _HEAD = """\
 # Settings
@@ -41,6 +43,9 @@ def _leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Fie
         members = list(_models(field.annotation))
         for member in members:
             yield from _leaves(member, f"{prefix}{name}.")
+        if named := table_of(field.annotation):
+            yield from _leaves(named, f"{prefix}{name}.NAME.")
+            continue
         if not members and name != "kind":
             yield prefix + name, field
 
@@ -56,9 +61,18 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     value: Any = field.default
-    if value is None or value in {"", ()} or isinstance(value, SecretStr):
+    if value is None or value in ("", (), {}) or isinstance(value, SecretStr):
         return ""
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+    return f"`{toml_value(value)}`"
+
+
+def toml_value(value: object) -> str:
+    """The value as TOML writes it, but text without its quotes."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return json.dumps(value)
+    return str(value)
 
 
 def _models(annotation: object) -> Iterator[type[BaseModel]]:

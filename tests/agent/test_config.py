@@ -21,8 +21,9 @@ def the_error(file: Path | None = None, environment: dict[str, str] | None = Non
     return line
 
 
-def test_defaults_are_the_embedded_profile() -> None:
+def test_without_weights_and_key_the_profile_is_embedded() -> None:
     settings = load_settings(None, {})
+    assert settings.profile == "embedded"
     assert (settings.asr.kind, settings.llm.kind, settings.tts.kind) == ("sphinx", "demo", "espeak")
     assert settings.server.port == DEFAULT_PORT
 
@@ -80,11 +81,19 @@ def test_settings_are_frozen() -> None:
         ("[server]\nprot = 1", "server.prot: no such setting; did you mean port?"),
         ("[nonsense]\nx = 1", "nonsense: no such setting; there are admission, asr, call"),
         ("server = 3", "server: wanted a table, found 3; correct it"),
-        ('[asr]\nkind = "ears"', "asr.kind: wanted one of 'sphinx', 'voxtral', found 'ears'"),
-        ('[tts]\nkind = "mouth"', "tts.kind: wanted one of 'espeak', 'voxtral', found 'mouth'; choose one of these"),
+        ('[asr]\nkind = "ears"', "asr.kind: wanted one of 'sphinx', 'voxtral', "),
+        ('[tts]\nkind = "mouth"', "tts.kind: wanted one of 'espeak', 'voxtral', "),
         ("tts = 3", "tts: wanted a table, found 3; correct it"),
-        ('profile = "gpu"', "profile: wanted one of auto, embedded, found 'gpu'; this build has no other engines"),
-        ("profile = [1]", "profile: wanted one of auto, embedded, found [1]"),
+        ('profile = "gpo"', "profile: wanted one of auto, embedded, "),
+        ("profile = [1]", "profile: wanted one of auto, embedded, "),
+        ("models = 3", "models: wanted a path, found 3; correct it"),
+        ('[tools.mcp.shop]\ncomand = ["shop"]', "tools.mcp.shop.comand: no such setting; did you mean command?"),
+        ('[tools.mcp.shop]\nlimit_s = "x"', "tools.mcp.shop.limit_s: wanted a valid number"),
+        (
+            "[tools.mcp.shop]\nenv = {KEY = 'k-1'}",
+            "tools.mcp.shop: wanted either a command or a url, and not both, found a table of env; correct it",
+        ),
+        ("[tools.mcp.shop]\nurl = 'shop'", "tools.mcp.shop.url: wanted"),
         (
             "[server]\nport = 'x'",
             "server.port: wanted a valid integer, unable to parse string as an integer, found 'x'",
@@ -103,9 +112,23 @@ def test_another_kind_brings_its_own_settings(tmp_path: Path) -> None:
     assert settings.asr.kind == "sphinx"
 
 
+def test_an_engine_of_our_own_reads_its_release_among_the_models_unless_told_otherwise() -> None:
+    environment = {"PARLEY_TTS__KIND": "voxtral", "PARLEY_MODELS": "/models"}
+    settings = load_settings(None, environment)
+    assert settings.tts.kind == "voxtral"
+    assert settings.tts.checkpoint == Path("/models/Voxtral-4B-TTS-2603")
+    named = load_settings(None, {**environment, "PARLEY_TTS__CHECKPOINT": "/mine"})
+    assert named.tts.kind == "voxtral"
+    assert named.tts.checkpoint == Path("/mine")
+
+
+def test_the_home_folder_is_found() -> None:
+    assert load_settings(None, {"PARLEY_MODELS": "~/models"}).models == Path.home() / "models"
+
+
 def test_a_missing_setting_says_what_it_is_for() -> None:
-    line = the_error(environment={"PARLEY_TTS__KIND": "voxtral"})
-    assert line.startswith("settings: tts.checkpoint: missing; add it: Folder of the released checkpoint")
+    line = the_error(environment={"PARLEY_TTS__KIND": "omni"})
+    assert line.startswith("settings: tts.base_url: missing; add it: URL of the API")
 
 
 def test_a_misspelt_setting_of_a_chosen_kind() -> None:
