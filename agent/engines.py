@@ -11,9 +11,9 @@ from agent.about import about
 from agent.config import Settings
 from agent.errors import EngineUnavailable
 from agent.keys import api_key, required_key
-from asr.config import SphinxConfig, VoxtralRealtimeConfig
+from asr.config import MistralRealtimeConfig, SphinxConfig, VllmRealtimeConfig, VoxtralRealtimeConfig
 from asr.interface import Recognizer
-from llm.config import ChatConfig, DemoConfig, MistralChatConfig
+from llm.config import ChatConfig, DemoConfig, MinistralConfig, MistralChatConfig
 from llm.interface import LanguageModel
 from tts.config import EspeakConfig, MistralSpeechConfig, OmniSpeechConfig, VoxtralTTSConfig
 from tts.interface import Synthesizer
@@ -64,7 +64,7 @@ async def open_engines(settings: Settings) -> AsyncGenerator["Engines", None]:
     async with (
         StepLoops() as loops,
         recognizer_of(settings, loops) as recognizer,
-        language_model_of(settings) as language_model,
+        language_model_of(settings, loops) as language_model,
         synthesizer_of(settings, loops) as synthesizer,
     ):
         _log.info("ears: %s, mind: %s, mouth: %s", settings.asr.kind, settings.llm.kind, settings.tts.kind)
@@ -87,10 +87,23 @@ async def recognizer_of(settings: Settings, loops: StepLoops) -> AsyncGenerator[
 
             async with _started(VoxtralRecognizer(config, await loops.of(config.device))) as recognizer:
                 yield recognizer
+        case VllmRealtimeConfig() as config:
+            from asr.remote import RemoteRecognizer
+            from asr.vllm import VllmRealtime
+
+            async with RemoteRecognizer(config, VllmRealtime(config), api_key(config.api_key_env)) as recognizer:
+                yield recognizer
+        case MistralRealtimeConfig() as config:
+            from asr.mistral import MistralRealtime
+            from asr.remote import RemoteRecognizer
+
+            key = required_key(config.api_key_env)
+            async with RemoteRecognizer(config, MistralRealtime(config), key) as recognizer:
+                yield recognizer
 
 
 @asynccontextmanager
-async def language_model_of(settings: Settings) -> AsyncGenerator[LanguageModel, None]:
+async def language_model_of(settings: Settings, loops: StepLoops) -> AsyncGenerator[LanguageModel, None]:
     """The chosen language model, stopped on leaving."""
     match settings.llm:
         case DemoConfig() as config:
@@ -107,6 +120,12 @@ async def language_model_of(settings: Settings) -> AsyncGenerator[LanguageModel,
             from llm.mistral import MistralChat
 
             async with MistralChat(config, required_key(config.api_key_env)) as model:
+                yield model
+        case MinistralConfig() as config:
+            _require("torch", "llm.kind = ministral", extra="engines")
+            from llm.engine import MinistralLanguageModel
+
+            async with _started(MinistralLanguageModel(config, await loops.of(config.device))) as model:
                 yield model
 
 

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from llm.endpoint_config import EndpointConfig
 
 
 class SphinxConfig(BaseModel):
@@ -65,4 +67,47 @@ class VoxtralRealtimeConfig(BaseModel):
     )
 
 
-RecognizerConfig = Annotated[SphinxConfig | VoxtralRealtimeConfig, Field(discriminator="kind")]
+class RealtimeConfig(EndpointConfig):
+    """What the servers that listen over a web socket have in common."""
+
+    streams: PositiveInt = Field(default=64, description="Streams open at once; the next is refused as busy.")
+    flush_timeout_s: PositiveFloat = Field(
+        default=2.0, description="Longest silence of the server after a flush; then what it said so far is final."
+    )
+    reconnects: NonNegativeInt = Field(
+        default=4, description="Lost connections in a row, each replaced at once; the next ends the stream."
+    )
+    backlog_s: PositiveFloat = Field(
+        default=120.0, description="Newest audio of a turn, kept for a server that lags behind or must hear it again."
+    )
+
+
+class VllmRealtimeConfig(RealtimeConfig):
+    """Voxtral Realtime on vLLM's /v1/realtime, or any recogniser on `parley engine`."""
+
+    kind: Literal["vllm"] = "vllm"
+    model: str = Field(
+        default="mistralai/Voxtral-Mini-4B-Realtime-2602", min_length=1, description="The model's name on that server."
+    )
+
+
+class MistralRealtimeConfig(RealtimeConfig):
+    """Voxtral Realtime in Mistral's cloud."""
+
+    kind: Literal["mistral"] = "mistral"
+    base_url: str = Field(
+        default="https://api.mistral.ai/v1", pattern=r"^https?://[^/\s]+", description="URL of the API."
+    )
+    api_key_env: str | None = Field(
+        default="MISTRAL_API_KEY", min_length=1, description="Name of the environment variable with the API key."
+    )
+    model: str = Field(default="voxtral-mini-transcribe-realtime-2602", min_length=1, description="The model's name.")
+    delay_ms: PositiveInt | None = Field(
+        default=None,
+        description="How far the text is behind the audio: more is more accurate. The cloud's if not given.",
+    )
+
+
+RecognizerConfig = Annotated[
+    SphinxConfig | VoxtralRealtimeConfig | VllmRealtimeConfig | MistralRealtimeConfig, Field(discriminator="kind")
+]

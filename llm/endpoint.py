@@ -63,6 +63,10 @@ class JsonSocket:
         with _errors_of(self._url):
             await self._socket.send_str(json.dumps(message))
 
+    async def close(self) -> None:
+        """End the connection; whoever waits to receive is told that it is gone."""
+        await self._socket.close()
+
     async def receive(self) -> Mapping[str, Any]:
         """The next message.
 
@@ -72,13 +76,18 @@ class JsonSocket:
         with _errors_of(self._url):
             message = await self._socket.receive()
         if message.type is not aiohttp.WSMsgType.TEXT:
-            raise EndpointUnreachable(f"{self._url} closed the connection (code {self._socket.close_code})")
+            raise EndpointUnreachable(
+                f"{self._url} closed the connection (code {self._socket.close_code}): look at the server's log",
+                retry_after_s=0.0,
+            )
         try:
             found: Any = json.loads(message.data)
         except ValueError:
             found = None
         if not isinstance(found, dict):
-            raise EndpointUnreachable(f"{self._url} sent a message that is not a JSON object: look at the server")
+            raise EndpointUnreachable(
+                f"{self._url} sent a message that is not a JSON object: look at the server", retry_after_s=0.0
+            )
         return found  # pyright: ignore[reportUnknownVariableType]  # its fields are checked where they are read
 
 
