@@ -100,7 +100,8 @@ async def _try_ears(settings: Settings) -> str:
 
 async def _try_mind(settings: Settings) -> str:
     async with (
-        language_model_of(settings) as language_model,
+        StepLoops() as loops,
+        language_model_of(settings, loops) as language_model,
         language_model.reply((Message("user", "hello"),)) as reply,
     ):
         async for _ in reply:
