@@ -1,19 +1,22 @@
-"""What `llm.interface` promises, proved for every language model that needs no weights."""
+"""What `llm.interface` promises, proved for every language model; ours has learnt the demo mind's answers by heart."""
 
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from llm.config import ChatConfig, DemoConfig, MistralChatConfig
+from llm.config import ChatConfig, DemoConfig, MinistralConfig, MistralChatConfig
 from llm.demo import DemoMind
+from llm.engine import MinistralLanguageModel
 from llm.interface import EngineUnreachable, LanguageModel, Message, TextDelta, Tool, ToolCall
 from llm.mistral import MistralChat
 from llm.remote import ChatModel
+from llm.steploop import StepLoop
 
 STORY = [Message("user", "Tell me a story.")]
 TIME = [Message("user", "What time is it?")]
@@ -23,14 +26,23 @@ KEY = SecretStr("a-key")
 Open = Callable[[], AbstractAsyncContextManager[LanguageModel]]
 
 
-@pytest.fixture(params=["demo", "chat", "mistral"])
-def open_engine(request: pytest.FixtureRequest, chat_server: Any) -> Open:
+@pytest.fixture(params=["demo", "chat", "mistral", "ministral"])
+def open_engine(request: pytest.FixtureRequest, chat_server: Any, ministral_by_heart: Path) -> Open:
     @asynccontextmanager
     async def demo() -> AsyncIterator[LanguageModel]:
         yield DemoMind(DemoConfig())
 
+    @asynccontextmanager
+    async def ministral() -> AsyncIterator[LanguageModel]:
+        config = MinistralConfig(
+            checkpoint=ministral_by_heart, device="cpu", dtype="float32", temperature=0.0, slots=4, context_tokens=1024
+        )
+        async with StepLoop("cpu") as loop, MinistralLanguageModel(config, loop) as engine:
+            yield engine
+
     engines: dict[str, Open] = {
         "demo": demo,
+        "ministral": ministral,
         "chat": lambda: ChatModel(ChatConfig(base_url=chat_server.url, model="demo"), KEY),
         "mistral": lambda: MistralChat(MistralChatConfig(base_url=chat_server.url, model="demo"), KEY),
     }
