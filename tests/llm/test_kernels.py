@@ -27,17 +27,20 @@ from llm.decode_kernel import attend_paged
 decode_kernel.PROGRAMS = 32  # 2 to 4 splits: of a short row some have no page
 device, dtype, tolerance = sys.argv[1], getattr(torch, sys.argv[2]), float(sys.argv[3])
 torch.manual_seed(0)
-for window, heads, kv_heads, head_dim in ((None, 8, 2, 16), (21, 4, 4, 8), (None, 64, 2, 24)):
+for window, heads, kv_heads, head_dim, queries in (
+    (None, 8, 2, 16, 1), (21, 4, 4, 8, 1), (None, 64, 2, 24, 1), (21, 4, 4, 8, 4), (None, 12, 2, 16, 3),
+):
     config = DecoderConfig(
         dim=32, n_layers=1, n_heads=heads, n_kv_heads=kv_heads, head_dim=head_dim, hidden_dim=8, vocab_size=8,
         rope_theta=1e4, head="none", window=window,
     )
     cache = PagedCache(
-        config, rows=3, pages=20, max_tokens=90 if window is None else 1, page_tokens=16, device=device, dtype=dtype
+        config, rows=3, pages=20, max_tokens=90 if window is None else queries, page_tokens=16,
+        device=device, dtype=dtype,
     )
     cache.keys.normal_()
     cache.values.normal_()
-    lengths = (1, 37, 90)
+    lengths = (queries, 37, 90)
     for row, length in enumerate(lengths):
         cache.open(row)
         cache.grow(row, length)
@@ -45,14 +48,14 @@ for window, heads, kv_heads, head_dim in ((None, 8, 2, 16), (21, 4, 4, 8), (None
             page = int(cache.tables[row, (length - 1) // 16])
             cache.values[:, page, length % 16 :] = float("nan")
     rows = torch.tensor([*range(3), cache.rows], device=device)
-    positions = torch.tensor([*(length - 1 for length in lengths), 0], device=device)
-    q = torch.randn(4, heads, head_dim, device=device).to(dtype)
+    positions = torch.tensor([*(length - queries for length in lengths), 0], device=device)
+    q = torch.randn(4 * queries, heads, head_dim, device=device).to(dtype)
 
-    found = attend_paged(cache, rows, positions)(q, cache.keys[0], cache.values[0])
+    found = attend_paged(cache, rows, positions, queries)(q, cache.keys[0], cache.values[0])
 
-    parts = [Segment(row, length - 1, 1) for row, length in enumerate(lengths)]
-    expected = attend_segments(cache, parts)(q[:3], cache.keys[0], cache.values[0])
-    torch.testing.assert_close(found[:3], expected, atol=tolerance, rtol=tolerance)
+    parts = [Segment(row, length - queries, queries) for row, length in enumerate(lengths)]
+    expected = attend_segments(cache, parts)(q[: 3 * queries], cache.keys[0], cache.values[0])
+    torch.testing.assert_close(found[: 3 * queries], expected, atol=tolerance, rtol=tolerance)
     assert found.isfinite().all()
 """
 
