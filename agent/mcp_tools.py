@@ -7,7 +7,8 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -17,11 +18,11 @@ from llm.interface import Tool
 from pipelines.tool_runs import CallTool
 
 if TYPE_CHECKING:
+    import httpx2
     import mcp
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0  # between attempts to have a server back
 _CHECK_INTERVAL_S = 20.0  # a server that went away is noticed after this, or by the first run that fails
-_CLOSE_LIMIT_S = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -110,18 +111,25 @@ class McpTools:
                 async with asyncio.timeout(self._config.limit_s):
                     await client.list_tools()
 
-    def _connection(self) -> "mcp.Client":
+    @asynccontextmanager
+    async def _connection(self) -> "AsyncGenerator[mcp.Client, None]":
         try:
             import mcp  # noqa: PLC0415  # an extra of the installation
         except ImportError:
             raise ToolUnavailable(
                 "the package mcp is not installed; run: python -m pip install -c constraints.txt '.[mcp]'"
             ) from None
-        if self._config.command:
-            program, *arguments = self._config.command
-            server = mcp.StdioServerParameters(command=program, args=arguments, env=dict(self._config.env) or None)
-            return mcp.Client(server)
-        return mcp.Client(_http_transport(self._config))
+        async with AsyncExitStack() as stack:
+            if self._config.command:
+                program, *arguments = self._config.command
+                server = mcp.StdioServerParameters(command=program, args=arguments, env=dict(self._config.env) or None)
+                yield await stack.enter_async_context(mcp.Client(server))
+            else:
+                http = await stack.enter_async_context(_http_client(self._config))
+                from mcp.client.streamable_http import streamable_http_client  # noqa: PLC0415
+
+                transport = streamable_http_client(self._config.url, http_client=http)
+                yield await stack.enter_async_context(mcp.Client(transport))
 
     def _chosen(self, offered: "Sequence[mcp.Tool]") -> Sequence[CallTool]:
         names = {tool.name for tool in offered}
@@ -154,14 +162,13 @@ class McpTools:
         return _result(result)
 
 
-def _http_transport(config: McpServerConfig) -> Any:
+def _http_client(config: McpServerConfig) -> "httpx2.AsyncClient":
     import httpx2  # noqa: PLC0415  # comes with mcp
-    from mcp.client.streamable_http import streamable_http_client  # noqa: PLC0415
 
     token = os.environ.get(config.token_env, "") if config.token_env else ""
     headers = {"Authorization": f"Bearer {token}"} if token else None
-    timeout = httpx2.Timeout(config.connect_timeout_s, read=None)  # runs are timed one by one
-    return streamable_http_client(config.url, http_client=httpx2.AsyncClient(headers=headers, timeout=timeout))
+    # Runs are timed one by one.
+    return httpx2.AsyncClient(headers=headers, timeout=httpx2.Timeout(config.connect_timeout_s, read=None))
 
 
 def _result(result: "mcp.types.CallToolResult") -> str:

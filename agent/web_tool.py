@@ -4,6 +4,7 @@ Server-side request forgery is held off in three ways: the host must be on the l
 address must be public (checked when the connection is made, so that a name cannot change its mind in between).
 """
 
+import errno
 import socket
 from collections.abc import Mapping
 from ipaddress import ip_address
@@ -42,7 +43,7 @@ class PublicResolver(AbstractResolver):
         """
         found = await self._resolver.resolve(host, port, family)
         if not all(is_public(result["host"]) for result in found):
-            raise AddressRefused(f"the address of {host} is not public")
+            raise AddressRefused(errno.EACCES, f"the address of {host} is not public")
         return found
 
     async def close(self) -> None:
@@ -100,7 +101,7 @@ async def _text(response: aiohttp.ClientResponse, max_bytes: int) -> tuple[str, 
     while len(body) <= max_bytes and (piece := await response.content.read(_READ_BYTES)):
         body += piece
     try:
-        return body[:max_bytes].decode(response.get_encoding(), errors="replace"), len(body) > max_bytes
+        return body[:max_bytes].decode(response.charset or "utf-8", errors="replace"), len(body) > max_bytes
     except LookupError:
         raise ToolRefusal("its character encoding is unknown") from None
 
