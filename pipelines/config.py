@@ -32,7 +32,10 @@ class TurnConfig(BaseModel):
         description="A turn never ends before this multiple of the caller's usual pause in mid-turn.",
     )
     unclear_confidence: float = Field(
-        default=0.5, ge=0, le=1, description="Words recognised with less, in a sound too short for words, are noise."
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Words recognised with less were not understood; in a short sound they are noise.",
     )
     use_smart_turn: bool = Field(default=True, description="Ask Smart Turn about the melody; it is only a hint.")
 

@@ -35,6 +35,9 @@ from pipelines.smart_turn import SmartTurn
 from pipelines.turns import CallerTurn, Pause, PauseHabit, is_turn_over
 
 
+UNCLEAR = "…"  # stands for words that were not understood; a mind asks for them again
+
+
 class TurnTaking(FrameProcessor):
     """Swallows voice windows and transcripts; emits turns, interruptions and requests for a reply."""
 
@@ -130,8 +133,7 @@ class TurnTaking(FrameProcessor):
         if self._ignored:
             self._ignored -= transcript.is_final
             return
-        if self._is_noise(transcript):
-            transcript = replace(transcript, text="")
+        transcript = self._as_understood(transcript)
         if self._turn:
             self._turn.hear(transcript.text, is_final=transcript.is_final)
             await self._tell(transcript.text, is_final=transcript.is_final)
@@ -139,13 +141,14 @@ class TurnTaking(FrameProcessor):
         elif transcript.is_final:
             await self._act_on(self._overlap.hear(transcript.text, self._now))
 
-    def _is_noise(self, transcript: Transcript) -> bool:
-        """Whether the words are those that a recogniser hears in a cough."""
+    def _as_understood(self, transcript: Transcript) -> Transcript:
+        """The transcript without words that the recogniser itself doubts: in a short sound they are a cough."""
         config = self._config
-        if not transcript.is_final or transcript.confidence is None:
-            return False
+        confidence = transcript.confidence
+        if not transcript.is_final or confidence is None or confidence >= config.turns.unclear_confidence:
+            return transcript
         is_short = self._overlap.is_on or self._voice_ms < config.barge_in.word_ms
-        return is_short and transcript.confidence < config.turns.unclear_confidence
+        return replace(transcript, text="" if is_short else UNCLEAR)
 
     async def _tell(self, words: str, *, is_final: bool) -> None:
         """Tell observers what the caller says; what turned out to be no turn is not told."""
