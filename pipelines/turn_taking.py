@@ -34,7 +34,6 @@ from pipelines.overlap import Overlap
 from pipelines.smart_turn import SmartTurn
 from pipelines.turns import CallerTurn, Pause, PauseHabit, is_turn_over
 
-
 UNCLEAR = "…"  # stands for words that were not understood; a mind asks for them again
 
 
