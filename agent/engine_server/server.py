@@ -29,6 +29,7 @@ _PROTECTED = "/v1/"
 _FREE_OF_CHARGE = frozenset(["/v1/models", speech.VOICES_PATH])  # need a key, but are no work
 _HEADERS = {"Server": "Parley", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+_SOCKET = 101
 _GONE = 499  # nobody reads it: nginx's word, for the metrics
 
 
@@ -134,7 +135,8 @@ def _guard(access: Access, metrics: EngineMetrics) -> Middleware:
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         resource = request.match_info.route.resource
         route = resource.canonical if resource is not None else "other"
-        status = str(_GONE)  # unless an answer is reached: a handler is cancelled when its client goes away
+        # Unless an answer is reached: a handler is cancelled when its client goes away, as sockets usually end.
+        status = str(_SOCKET if request.headers.get("Upgrade", "").lower() == "websocket" else _GONE)
         try:
             with metrics.in_progress(route):
                 response = await answered(request, handler)
