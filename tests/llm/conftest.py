@@ -32,11 +32,17 @@ class ChatServer:
         self.bodies: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
         self.gone = asyncio.Event()  # a client left before the end of its answer
-        self.models_asked = 0
+        self.models_asked = asyncio.Semaphore(0)  # released at each request
+        self.models_page: str | None = None  # in place of the list
+        self.models_status = 200
         self.url = ""
 
     async def models(self, request: web.Request) -> web.Response:
-        self.models_asked += 1
+        self.models_asked.release()
+        if self.models_page is not None:
+            return web.Response(text=self.models_page)
+        if self.models_status != 200:
+            return web.json_response({}, status=self.models_status)
         return web.json_response({"object": "list", "data": [{"id": "demo", "object": "model"}]})
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
