@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from llm.architecture import DecoderConfig
-from llm.attention import Mix, Segment, attend_gathered, attend_segments
+from llm.attention import Mix, Segment, Store, attend_gathered, attend_segments, store_turned
 from llm.cache import PagedCache
 from llm.checkpoint import interleaved
 from llm.decoder import Reading
-from llm.layers import Layer, LayerShape, RMSNorm, rotary_frequencies, rotate, rotation
+from llm.layers import Layer, LayerShape, RMSNorm, rotary_frequencies, rotation
 from llm.weights import Part, Recipe, under
 
 FRAMES = 4  # of one step: 80 ms
@@ -106,20 +106,25 @@ class Encoder(nn.Module):
         first = steps * FRAMES
         positions = (first[:, None] + torch.arange(FRAMES, device=steps.device)).flatten()  # [B FRAMES]
         frame_rows = rows.repeat_interleave(FRAMES)
-        turn = rotation(positions, self.frequencies)  # [B FRAMES, 2, hd / 2]
-        places = cache.places(frame_rows, positions)
+        turn = rotation(positions, self.frequencies)  # [B FRAMES, hd / 2]
+        store = self._store(turn, cache.places(frame_rows, positions), fused=reading == "paged")
         mix = self._mix(rows, first, frame_rows, positions, cache, reading)
         x = frames.flatten(0, 1)
         for index, layer in enumerate(self.layers):
             keys, values = cache.keys[index], cache.values[index]
 
             def attend(q: Tensor, k: Tensor, v: Tensor, keys: Tensor = keys, values: Tensor = values) -> Tensor:
-                keys.flatten(0, 1).index_copy_(0, places, rotate(k, turn).to(keys.dtype))
-                values.flatten(0, 1).index_copy_(0, places, v.to(values.dtype))
-                return mix(rotate(q, turn), keys, values)
+                return mix(store(q, k, v, keys, values), keys, values)
 
             x = layer(x, attend)
         return self.norm(x).unflatten(0, (-1, FRAMES))
+
+    def _store(self, turn: Tensor, places: Tensor, *, fused: bool) -> Store:
+        if not fused:
+            return store_turned(turn, turn, places)
+        from llm.rotary_kernel import store_turned_fused  # noqa: PLC0415  # Triton is there only beside CUDA
+
+        return store_turned_fused(turn, turn, places)
 
     def _mix(
         self,
@@ -134,13 +139,13 @@ class Encoder(nn.Module):
             # torch leaves the element type of tolist() open
             at = cast("list[list[int]]", torch.stack((rows, first), 1).tolist())  # pyright: ignore[reportUnknownMemberType]
             return attend_segments(cache, [Segment(row, start, FRAMES) for row, start in at])
-        # Each frame is a query of its own. Its row's newer frames are in the cache already and are masked by position.
         if reading == "gathered":
+            # each frame is a query of its own: its row's newer frames are in the cache already, masked by position
             assert cache.window is not None
             return attend_gathered(cache, frame_rows, positions, cache.window)
         from llm.decode_kernel import attend_paged  # noqa: PLC0415  # Triton is there only beside CUDA
 
-        return attend_paged(cache, frame_rows, positions)
+        return attend_paged(cache, rows, first, FRAMES)
 
     def recipes(self, names: EncoderNames) -> dict[str, Recipe]:
         """Where the parameters come from."""
