@@ -5,6 +5,7 @@ import hmac
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -34,9 +35,13 @@ class Access:
         """The index of the request's key.
 
         Raises:
-            ApiError: 401, no key or an unknown one.
+            ApiError: 401, no key or an unknown one; 403, a web page of another origin where no key is needed.
         """
         if not self._keys:
+            origin = request.headers.get("Origin")
+            # Any page that somebody on this machine has open could use the engines in his name.
+            if origin is not None and urlsplit(origin).netloc != request.host:
+                raise ApiError(403, "web pages of other origins need an API key: set api_keys", code="origin")
             return _ANYONE
         scheme, _, key = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer":
@@ -52,7 +57,7 @@ class Access:
         """Count a request for as long as it lasts.
 
         Raises:
-            ApiError: 401, no good key; 429, too many requests with it; 503, the process drains.
+            ApiError: 401 or 403, as of `check_key`; 429, too many requests with it; 503, the process drains.
         """
         key = self.check_key(request)
         if self.is_draining:

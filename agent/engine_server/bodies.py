@@ -1,7 +1,9 @@
 """What clients send and take: JSON bodies within limits, and answers that are streamed."""
 
 import asyncio
-from collections.abc import Mapping
+import socket
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from aiohttp import web
@@ -10,6 +12,11 @@ from pydantic import BaseModel, ValidationError
 from agent.engine_server.errors import ApiError
 
 Body = TypeVar("Body", bound=BaseModel)
+
+# Speech of 1.4 s, of which Linux doubles the second. With what systems grant by themselves, a minute would be
+# synthesised for a client that has stopped reading.
+_BUFFERED_BYTES = 16_384
+_SOCKET_BYTES = 24_576
 
 
 async def read_body(request: web.Request, schema: type[Body], timeout_s: float) -> Body:
@@ -47,8 +54,8 @@ class Streamed:
         self._write_timeout_s = write_timeout_s
         # X-Accel-Buffering: proxies like nginx would otherwise keep the first pieces back.
         headers: Mapping[str, str] = {"Content-Type": content_type, "X-Accel-Buffering": "no"}
-        self.response = web.StreamResponse(headers=headers)
-        self.response.enable_chunked_encoding()
+        self._response = web.StreamResponse(headers=headers)
+        self._response.enable_chunked_encoding()
 
     async def send(self, piece: bytes) -> None:
         """Send one piece, the status and headers before the first.
@@ -56,22 +63,43 @@ class Streamed:
         Raises:
             ConnectionError: the client is gone, or took nothing for too long.
         """
-        try:
-            async with asyncio.timeout(self._write_timeout_s):
-                if not self.response.prepared:
-                    await self.response.prepare(self._request)
-                await self.response.write(piece)
-        except TimeoutError:
-            self.break_off()
-            raise ClientGone(f"the client took nothing for {self._write_timeout_s:g} s") from None
+        async with self._limit():
+            if not self._response.prepared:
+                _keep_little(self._request)
+                await self._response.prepare(self._request)
+            await self._response.write(piece)
 
     async def end(self) -> web.StreamResponse:
-        """The whole answer was sent."""
-        await self.response.write_eof()
-        return self.response
+        """The whole answer was sent.
+
+        Raises:
+            ConnectionError: as of `send`.
+        """
+        async with self._limit():
+            await self._response.write_eof()
+        return self._response
 
     def break_off(self) -> web.StreamResponse:
         """End the connection in the middle: how a client of raw bytes learns that the rest is missing."""
         if self._request.transport is not None:
             self._request.transport.abort()
-        return self.response
+        return self._response
+
+    @asynccontextmanager
+    async def _limit(self) -> AsyncGenerator[None, None]:
+        try:
+            async with asyncio.timeout(self._write_timeout_s):
+                yield
+        except TimeoutError:
+            self.break_off()
+            raise ClientGone(f"the client took nothing for {self._write_timeout_s:g} s") from None
+
+
+def _keep_little(request: web.Request) -> None:
+    """Bound what waits between the engine and the client."""
+    transport = request.transport
+    if transport is None:
+        raise ClientGone("the client left before its answer")
+    transport.set_write_buffer_limits(high=_BUFFERED_BYTES)
+    found: socket.socket = transport.get_extra_info("socket")
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)

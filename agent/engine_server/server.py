@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -56,8 +57,8 @@ async def serve_engines(settings: Settings, *, on_ready: Callable[[str], None]) 
         app = application(config, access, models, recognizer, language_model, synthesizer)
         async with listening(app, config.host, config.port, cancels_with_client=True) as url:
             with stop_signals(access.stop_waiting) as stop:
-                if not config.api_keys:
-                    _log.info("no engine_server.api_keys: open to everyone who reaches %s", url)
+                if not config.api_keys and not _is_loopback(config.host):
+                    _log.warning("no engine_server.api_keys are set: everyone who reaches %s can use the engines", url)
                 on_ready(url)
                 await stop.wait()
                 await access.drain(config.drain_limit_s)
@@ -101,6 +102,13 @@ def application(
     app.on_response_prepare.append(on_prepare)
     app.on_shutdown.append(sockets.close_all)
     return app
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _guard(access: Access, metrics: EngineMetrics) -> Middleware:

@@ -39,8 +39,16 @@ async def test_health_and_metrics_need_no_key(serve: Any) -> None:
         assert await status(served, "/metrics") == 200
 
 
-async def test_without_keys_it_is_open(served: Any) -> None:
+async def test_without_keys_it_is_open_but_to_foreign_pages(served: Any) -> None:
     assert await status(served) == 200
+    assert await status(served, headers={"Origin": served.url}) == 200
+    for path in ("/v1/models", "/v1/realtime", CHAT):
+        assert await status(served, path, headers={"Origin": "https://example.org"}) == 403
+
+
+async def test_a_page_with_a_key_may_come_from_anywhere(serve: Any) -> None:
+    async with serve(api_keys=KEYS) as served:
+        assert await status(served, headers={**ANN, "Origin": "https://example.org"}) == 200
 
 
 async def test_one_key_cannot_take_what_another_may_have(serve: Any) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 import json
+import socket
 import wave
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from aiohttp import ClientPayloadError
 from numpy.typing import NDArray
+from yarl import URL
 
 from tts.interface import EngineBusy, EngineUnreachable, SynthesisError, TextRejected
 
@@ -177,13 +179,20 @@ async def test_a_client_that_leaves_before_the_first_chunk_cancels_it_too(served
     assert utterance.delivered == 0
 
 
-async def test_a_client_that_takes_nothing_is_dropped(serve: Any) -> None:
-    async with serve(write_timeout_s=0.2) as served:
+async def test_a_client_that_takes_nothing_holds_the_engine_and_is_dropped(serve: Any) -> None:
+    body = json.dumps({"input": "Hello.", "response_format": "pcm"}).encode()
+    head = f"POST {SPEECH} HTTP/1.1\r\nHost: here\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    async with serve(write_timeout_s=0.3) as served:
         served.mouth.chunks = None
-        async with served.http.post(SPEECH, json={"input": "Hello.", "response_format": "pcm"}) as response:
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+            client.connect(("127.0.0.1", URL(served.url).port))
+            client.sendall(head + body)
+            while not served.mouth.utterances:  # noqa: ASYNC110  # the server's own doing
+                await asyncio.sleep(0)
             (utterance,) = served.mouth.utterances
             await asyncio.wait_for(utterance.left.wait(), 15)
-            response.close()
+    assert utterance.delivered * 80 < 4000  # ms, in all buffers together; without a bound it is a minute and a half
 
 
 async def test_utterances_at_once_do_not_mix(served: Any) -> None:
