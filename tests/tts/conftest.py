@@ -32,21 +32,23 @@ class SpeechServer:
         self.bodies: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
         self.gone = asyncio.Event()  # a client left before the end of its answer
-        self.models_asked = 0
+        self.names: Sequence[str] = NAMES
+        self.voices_status = 200
         self.written = 0  # bytes of audio
         self.url = ""
 
     async def models(self, request: web.Request) -> web.Response:
-        self.models_asked += 1
         return web.json_response({"object": "list", "data": []})
 
     async def voices(self, request: web.Request) -> web.Response:
+        if self.voices_status != 200:
+            return web.json_response({}, status=self.voices_status)
         if "limit" not in request.query:
-            return web.json_response({"voices": list(NAMES), "uploaded_voices": []})
+            return web.json_response({"voices": list(self.names), "uploaded_voices": []})
         items = [
             {"id": f"id-{name}", "name": name.title(), "slug": name, "languages": ["fr" if "fr" in name else "en_US"],
              "created_at": "2026-01-01T00:00:00Z", "user_id": None, "type": "preset"}
-            for name in NAMES
+            for name in self.names
         ]  # fmt: skip
         return web.json_response({"items": items, "total": len(items), "page": 1, "page_size": 100, "total_pages": 1})
 
