@@ -1,7 +1,6 @@
 """The running process: page, signalling, health and metrics on one port, from prewarmed engines to a drained end."""
 
 import asyncio
-import gc
 import logging
 from collections.abc import Callable
 from importlib.resources import files
@@ -10,6 +9,7 @@ from pathlib import Path
 from aiohttp import web
 
 from agent.calls import CallRegistry
+from agent.collector import spare_the_collector
 from agent.config import Settings
 from agent.engines import open_engines
 from agent.listening import listening, stop_signals
@@ -63,7 +63,7 @@ async def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
     )
     prepare(settings.call)
     async with open_toolbox(settings.tools) as toolbox, open_engines(settings) as engines:
-        _spare_the_collector()
+        spare_the_collector()
         async with asyncio.TaskGroup() as group:
             sampler = group.create_task(lag.sample(), name="loop lag")
 
@@ -79,12 +79,6 @@ async def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
                     await stop.wait()
                     await calls.drain(settings.server.drain_limit_s)
             sampler.cancel()
-
-
-def _spare_the_collector() -> None:
-    """Keep what lives as long as the process out of later collections, which else stop the loop for 50 ms."""
-    gc.collect()
-    gc.freeze()
 
 
 def application(settings: Settings, calls: CallRegistry, lag: LoopLag, metrics: Metrics) -> web.Application:

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from agent.collector import spare_the_collector
 from agent.config import Settings
 from agent.engine_server import chat, realtime, speech
 from agent.engine_server.access import Access
@@ -53,6 +54,7 @@ async def serve_engines(settings: Settings, *, on_ready: Callable[[str], None]) 
         language_model_of(settings, loops) as language_model,
         synthesizer_of(settings, loops) as synthesizer,
     ):
+        spare_the_collector()
         models = Models.of(settings, created=int(time.time()))
         app = application(config, access, models, recognizer, language_model, synthesizer)
         async with listening(app, config.host, config.port, cancels_with_client=True) as url:
