@@ -1,5 +1,6 @@
 """Tiny random Voxtral Realtime models by transformers, and checkpoints of them as published; a recognition server."""
 
+import asyncio
 import base64
 import json
 import zlib
@@ -245,7 +246,7 @@ STEP_BYTES = 2 * STEP_SAMPLES
 Fault = Callable[["Session", dict[str, Any]], Awaitable[bool]]
 
 
-def words_of(pcm16: bytes) -> list[str]:
+def hear_words(pcm16: bytes) -> list[str]:
     """What the server hears: a word for each step of audio, which depends on its every bit."""
     steps = [pcm16[at : at + STEP_BYTES] for at in range(0, len(pcm16), STEP_BYTES)]
     return [f"w{zlib.crc32(step) % 10_000}" for step in steps]
@@ -272,7 +273,7 @@ class Session:
         await self.socket.send_str(json.dumps(message))
 
     async def hear(self, *, is_over: bool) -> None:
-        words = words_of(bytes(self.pcm16))
+        words = hear_words(bytes(self.pcm16))
         ready = len(words) if is_over else len(self.pcm16) // STEP_BYTES
         for word in words[self.said : ready]:
             await self.delta("")
@@ -305,6 +306,8 @@ class RealtimeServer:
         self.fault: Fault | None = None  # sees each message first; whether it is dealt with
         self.sessions: list[Session] = []
         self.received: list[dict[str, Any]] = []
+        self.closed = asyncio.Semaphore(0)  # released for each connection that a client closed
+        self.is_silent = False  # never says that a session was created
         self.keys: list[str | None] = []
 
     async def models(self, request: web.Request) -> web.Response:
@@ -321,12 +324,14 @@ class RealtimeServer:
         self.sessions.append(session)
         described = {"request_id": "1", "model": "m", "audio_format": {"encoding": "pcm_s16le", "sample_rate": 16000}}
         created: dict[str, Any] = {"id": "sess-1", "created": 1} if session.is_vllm else {"session": described}
-        await session.send(type="session.created", **created)
+        if not self.is_silent:
+            await session.send(type="session.created", **created)
         async for frame in socket:
             message = json.loads(frame.data)
             self.received.append(message)
             if self.fault is None or not await self.fault(session, message):
                 await self.take(session, message)
+        self.closed.release()
         return socket
 
     async def take(self, session: Session, message: dict[str, Any]) -> None:
@@ -351,6 +356,12 @@ class RealtimeServer:
                 assert message["model"] if session.is_vllm else message["session"]["audio_format"]
             case _:
                 await session.send(type="error", error="unknown event", code="unknown_event")
+
+
+@pytest.fixture
+def words_of() -> Callable[[bytes], list[str]]:
+    """What the server hears in some audio."""
+    return hear_words
 
 
 @pytest.fixture
