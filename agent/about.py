@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from agent.config import Settings
 from asr.config import SphinxConfig
-from llm.config import ChatConfig, DemoConfig, MistralChatConfig
+from llm.config import ChatConfig, DemoConfig, MinistralConfig, MistralChatConfig
 
 _DEMO_SUGGESTIONS = (
     "What time is it?",
@@ -35,3 +35,5 @@ def about(settings: Settings) -> Mapping[str, Any]:
             return {"engine": f"{config.model} on {host}", "note": note, "try": _SUGGESTIONS}
         case MistralChatConfig() as config:
             return {"engine": f"{config.model} in Mistral's cloud", "note": note, "try": _SUGGESTIONS}
+        case MinistralConfig() as config:
+            return {"engine": config.checkpoint.name, "note": note, "try": _SUGGESTIONS}

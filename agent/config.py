@@ -60,6 +60,19 @@ class AdmissionConfig(BaseModel):
     lag_window_s: float = Field(default=10.0, ge=2.0, le=300.0, description="Time over which the lag is judged.")
 
 
+class FallbackConfig(BaseModel):
+    """Engines that take over, in this order, when the chosen one fails or is full in the middle of a call.
+
+    They are lists of tables like `[asr]`, `[llm]` and `[tts]`: `[[fallback.tts]]` with a `kind` and its settings.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    asr: tuple[RecognizerConfig, ...] = Field(default=(), description="Ears that take over; they start with the rest.")
+    llm: tuple[LanguageModelConfig, ...] = Field(default=(), description="Minds that take over.")
+    tts: tuple[SynthesizerConfig, ...] = Field(default=(), description="Mouths that take over.")
+
+
 class Settings(BaseModel):
     """All settings of one process."""
 
@@ -81,6 +94,7 @@ class Settings(BaseModel):
     asr: RecognizerConfig = Field(description="The ears.")
     llm: LanguageModelConfig = Field(description="The mind.")
     tts: SynthesizerConfig = Field(description="The mouth.")
+    fallback: FallbackConfig = Field(default=FallbackConfig(), description="Engines for when one of these fails.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ def explain(
     lines: list[str] = []
     for problem in error.errors(include_url=False):
         path = _path(problem["loc"], values)
-        if problem["type"] == "union_tag_invalid":
+        if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
             path.append("kind")
         source = next((name for name, layer in layers if _has(layer, path)), "settings")
         lines.append(f"{source}: {_name(source, path)}: {_problem(problem, path, model, values)}")
@@ -49,6 +49,8 @@ def _problem(problem: ErrorDetails, path: Sequence[str], model: type[BaseModel],
             return f"missing; add it: {field.description if field else ''}".rstrip(": ")
         case "union_tag_invalid":
             return f"wanted one of {context['expected_tags']}, found {context['tag']!r}; choose one of these"
+        case "union_tag_not_found":
+            return "missing; add it: it says which engine this is"
         case "model_type" | "model_attributes_type":
             wanted = "a table"
         case _:
@@ -101,28 +103,35 @@ def _has(layer: Mapping[str, Any], path: Sequence[str]) -> bool:
     return True
 
 
-def _model_at(model: type[BaseModel], path: Sequence[str], values: Mapping[str, Any]) -> type[BaseModel] | None:
-    """The model of the table at `path`, of a tagged union the one of the kind that `values` names."""
-    named: type[BaseModel] | None = None  # of a table whose keys are names of the user's
-    for part in path:
-        values = _table(values.get(part))
-        if named:
-            model, named = named, None
-            continue
-        field = model.model_fields.get(part)
-        if named := table_of(field.annotation if field else None):
-            continue
-        members = list(_models(field.annotation)) if field else []
-        if len(members) > 1:
-            members = [member for member in members if member.model_fields["kind"].default == values.get("kind")]
-        if not members:
-            return None
-        model = members[0]
-    return model
+def _model_at(annotation: object, path: Sequence[str], values: Mapping[str, Any]) -> type[BaseModel] | None:
+    """The model of the table at `path` below `annotation`, of a tagged union the one of the kind `values` names."""
+    below = _table(values.get(path[0]) if path else None)
+    if items := _items_of(annotation):
+        return _model_at(items, path[1:], below) if path else None
+    members = list(_models(annotation))
+    if len(members) > 1:
+        members = [member for member in members if member.model_fields["kind"].default == values.get("kind")]
+    if not members:
+        return None
+    if not path:
+        return members[0]
+    field = members[0].model_fields.get(path[0])
+    return _model_at(field.annotation, path[1:], below) if field else None
 
 
 def _table(value: object) -> Mapping[str, Any]:
+    """A table as it is, a list by its indices, else nothing."""
+    if isinstance(value, list | tuple):
+        return {str(index): item for index, item in enumerate(cast(Sequence[Any], value))}
     return cast(Mapping[str, Any], value) if isinstance(value, Mapping) else {}
+
+
+def _items_of(annotation: object) -> object:
+    """What the values are, if this is a list or a table whose keys are names of the user's; else None."""
+    arguments = get_args(annotation)
+    if get_origin(annotation) is tuple:
+        return arguments[0]
+    return arguments[-1] if get_origin(annotation) is Mapping else None
 
 
 def table_of(annotation: object) -> type[BaseModel] | None:

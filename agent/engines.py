@@ -1,7 +1,7 @@
 """The only place that names concrete engines; each is imported when it is chosen, never before."""
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib.util import find_spec
 from types import TracebackType
@@ -11,11 +11,11 @@ from agent.about import about
 from agent.config import Settings
 from agent.errors import EngineUnavailable
 from agent.keys import api_key, required_key
-from asr.config import MistralRealtimeConfig, SphinxConfig, VllmRealtimeConfig, VoxtralRealtimeConfig
+from asr.config import MistralRealtimeConfig, RecognizerConfig, SphinxConfig, VllmRealtimeConfig, VoxtralRealtimeConfig
 from asr.interface import Recognizer
-from llm.config import ChatConfig, DemoConfig, MinistralConfig, MistralChatConfig
+from llm.config import ChatConfig, DemoConfig, LanguageModelConfig, MinistralConfig, MistralChatConfig
 from llm.interface import LanguageModel
-from tts.config import EspeakConfig, MistralSpeechConfig, OmniSpeechConfig, VoxtralTTSConfig
+from tts.config import EspeakConfig, MistralSpeechConfig, OmniSpeechConfig, SynthesizerConfig, VoxtralTTSConfig
 from tts.interface import Synthesizer
 
 if TYPE_CHECKING:
@@ -67,14 +67,58 @@ async def open_engines(settings: Settings) -> AsyncGenerator["Engines", None]:
         language_model_of(settings, loops) as language_model,
         synthesizer_of(settings, loops) as synthesizer,
     ):
-        _log.info("ears: %s, mind: %s, mouth: %s", settings.asr.kind, settings.llm.kind, settings.tts.kind)
+        fallback = settings.fallback
+        for part, chosen in (
+            ("ears", (settings.asr, *fallback.asr)),
+            ("mind", (settings.llm, *fallback.llm)),
+            ("mouth", (settings.tts, *fallback.tts)),
+        ):
+            _log.info("%s: %s", part, ", then ".join(config.kind for config in chosen))
         yield Engines(recognizer, synthesizer, language_model, about=about(settings))
 
 
 @asynccontextmanager
 async def recognizer_of(settings: Settings, loops: StepLoops) -> AsyncGenerator[Recognizer, None]:
-    """The chosen recogniser, stopped on leaving."""
-    match settings.asr:
+    """The chosen recogniser, with those behind it that take over when it fails; stopped on leaving."""
+    from asr.fallback import FallbackRecognizer
+
+    chosen = (settings.asr, *settings.fallback.asr)
+    async with _all_of([_recognizer(config, loops) for config in chosen]) as engines:
+        yield engines[0] if len(engines) == 1 else FallbackRecognizer(engines)
+
+
+@asynccontextmanager
+async def language_model_of(settings: Settings, loops: StepLoops) -> AsyncGenerator[LanguageModel, None]:
+    """The chosen language model, with those behind it that take over when it fails; stopped on leaving."""
+    from llm.fallback import FallbackLanguageModel
+
+    chosen = (settings.llm, *settings.fallback.llm)
+    async with _all_of([_language_model(config, loops) for config in chosen]) as engines:
+        yield engines[0] if len(engines) == 1 else FallbackLanguageModel(engines)
+
+
+@asynccontextmanager
+async def synthesizer_of(settings: Settings, loops: StepLoops) -> AsyncGenerator[Synthesizer, None]:
+    """The chosen synthesiser, with those behind it that take over when it fails; stopped on leaving."""
+    from tts.fallback import FallbackSynthesizer
+
+    chosen = (settings.tts, *settings.fallback.tts)
+    async with _all_of([_synthesizer(config, loops) for config in chosen]) as engines:
+        yield engines[0] if len(engines) == 1 else FallbackSynthesizer(engines)
+
+
+@asynccontextmanager
+async def _all_of(
+    starting: Sequence[AbstractAsyncContextManager[Engine]],
+) -> AsyncGenerator[Sequence[Engine], None]:
+    """The engines of a part, entered in order."""
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(engine) for engine in starting]
+
+
+@asynccontextmanager
+async def _recognizer(chosen: RecognizerConfig, loops: StepLoops) -> AsyncGenerator[Recognizer, None]:
+    match chosen:
         case SphinxConfig() as config:
             from asr.sphinx import SphinxRecognizer
             from llm.demo_grammar import training_sentences
@@ -103,9 +147,8 @@ async def recognizer_of(settings: Settings, loops: StepLoops) -> AsyncGenerator[
 
 
 @asynccontextmanager
-async def language_model_of(settings: Settings, loops: StepLoops) -> AsyncGenerator[LanguageModel, None]:
-    """The chosen language model, stopped on leaving."""
-    match settings.llm:
+async def _language_model(chosen: LanguageModelConfig, loops: StepLoops) -> AsyncGenerator[LanguageModel, None]:
+    match chosen:
         case DemoConfig() as config:
             from llm.demo import DemoMind
 
@@ -130,9 +173,8 @@ async def language_model_of(settings: Settings, loops: StepLoops) -> AsyncGenera
 
 
 @asynccontextmanager
-async def synthesizer_of(settings: Settings, loops: StepLoops) -> AsyncGenerator[Synthesizer, None]:
-    """The chosen synthesiser, stopped on leaving."""
-    match settings.tts:
+async def _synthesizer(chosen: SynthesizerConfig, loops: StepLoops) -> AsyncGenerator[Synthesizer, None]:
+    match chosen:
         case EspeakConfig() as config:
             from tts.espeak import EspeakSynthesizer
 

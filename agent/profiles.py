@@ -61,9 +61,24 @@ def releases_of(profile: str) -> Sequence[Release]:
 
 def with_checkpoints(values: Mapping[str, Any], models: Path) -> dict[str, Any]:
     """The settings, in which every engine of our own that names no checkpoint reads its release."""
-    completed = dict(values)
-    for (part, kind), release in CHECKPOINTS.items():
-        chosen = values.get(part)
-        if isinstance(chosen, dict) and cast(dict[str, Any], chosen).get("kind") == kind:
-            completed[part] = {"checkpoint": release.folder(models), **cast(dict[str, Any], chosen)}
+    completed = {part: _with_checkpoint(part, value, models) for part, value in values.items()}
+    fallback = completed.get("fallback")
+    if isinstance(fallback, dict):
+        completed["fallback"] = {
+            part: [_with_checkpoint(part, engine, models) for engine in cast(list[Any], engines)]
+            if isinstance(engines, list)
+            else engines
+            for part, engines in cast(dict[str, Any], fallback).items()
+        }
     return completed
+
+
+def _with_checkpoint(part: str, engine: object, models: Path) -> object:
+    """What was said of an engine of this part, whatever that is, with its checkpoint."""
+    if not isinstance(engine, dict):
+        return engine
+    said = cast(dict[str, Any], engine)
+    for (owner, kind), release in CHECKPOINTS.items():
+        if (owner, kind) == (part, said.get("kind")):
+            return {"checkpoint": release.folder(models), **said}
+    return said

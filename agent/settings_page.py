@@ -3,6 +3,7 @@
 import json
 import types
 from collections.abc import Iterator, Mapping
+from inspect import cleandoc
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
@@ -34,7 +35,7 @@ def _sections(model: type[BaseModel]) -> Iterator[str]:
         for member in members:
             kind = member.model_fields.get("kind")
             yield f"\n## `{part}`" + (f", kind `{kind.default}`" if kind else "")
-            yield f"\n{(member.__doc__ or '').strip()}"
+            yield f"\n{cleandoc(member.__doc__ or '')}"
             yield from _table(f"{part}.", dict(_leaves(member)))
 
 

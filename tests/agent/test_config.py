@@ -6,6 +6,7 @@ import pytest
 
 from agent.config import DEFAULT_PORT, Settings, load_settings
 from agent.errors import ConfigError
+from tts.config import EspeakConfig, VoxtralTTSConfig
 
 
 def write(folder: Path, text: str) -> Path:
@@ -98,6 +99,15 @@ def test_settings_are_frozen() -> None:
             "[server]\nport = 'x'",
             "server.port: wanted a valid integer, unable to parse string as an integer, found 'x'",
         ),
+        ("[fallback]\nmouth = []", "fallback.mouth: no such setting; there are asr, llm, tts"),
+        ("fallback.tts = 3", "fallback.tts: wanted a valid tuple, found 3; correct it, or remove it"),
+        ("[[fallback.tts]]\nvoice = 'x'", "fallback.tts.0.kind: missing; add it"),
+        ('[[fallback.tts]]\nkind = "mouth"', "fallback.tts.0.kind: wanted one of 'espeak', 'voxtral', "),
+        (
+            '[[fallback.tts]]\nkind = "espeak"\nword_per_minute = 9',
+            "fallback.tts.0.word_per_minute: no such setting; did you mean words_per_minute?",
+        ),
+        ('[[fallback.llm]]\nkind = "chat"\nmodel = "m"', "fallback.llm.0.base_url: missing; add it: URL of the API"),
         ("[call.turns]\ncomplete_ms = 0", "call.turns.complete_ms: wanted greater than 0, found 0; correct it, or"),
     ],
 )
@@ -120,6 +130,21 @@ def test_an_engine_of_our_own_reads_its_release_among_the_models_unless_told_oth
     named = load_settings(None, {**environment, "PARLEY_TTS__CHECKPOINT": "/mine"})
     assert named.tts.kind == "voxtral"
     assert named.tts.checkpoint == Path("/mine")
+
+
+def test_engines_that_take_over_are_lists_of_their_own(tmp_path: Path) -> None:
+    toml = """
+        [[fallback.tts]]
+        kind = "voxtral"
+        [[fallback.tts]]
+        kind = "espeak"
+        words_per_minute = 200
+    """
+    settings = load_settings(write(tmp_path, toml), {"PARLEY_MODELS": "/models", "PARLEY_TTS__KIND": "espeak"})
+    ours, espeak = settings.fallback.tts
+    assert ours == VoxtralTTSConfig(checkpoint=Path("/models/Voxtral-4B-TTS-2603"))
+    assert espeak == EspeakConfig(words_per_minute=200)
+    assert (settings.fallback.asr, settings.fallback.llm) == ((), ())
 
 
 def test_the_home_folder_is_found() -> None:
