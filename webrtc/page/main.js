@@ -27,6 +27,7 @@ const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 
 let call = null; // the call that is made or going on
 let connectedMs = null;
+let silentMs = null; // how long the caller's voice took to hush the agent
 
 async function dial() {
   connectedMs = null;
@@ -121,7 +122,9 @@ const EVENTS = {
   decision: ({ decision, reason, latencyMs, atMs }) => {
     timeline.addDecision(decision, latencyMs, atMs);
     if (decision === "cut") speaker.hush();
-    const after = latencyMs === null ? "" : ` after ${latencyMs} ms`;
+    if (decision === "suspect" || decision === "hush") silentMs = decision === "hush" ? latencyMs : null;
+    const afterMs = decision === "cut" ? (silentMs ?? latencyMs) : latencyMs; // a cut after a hush is not heard
+    const after = afterMs === null ? "" : ` after ${afterMs} ms`;
     if (Object.hasOwn(DECISIONS, decision)) screen.setDecision(DECISIONS[decision](after, reason && `: ${reason}`));
   },
   mute: () => speaker.hush(),
