@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -95,6 +96,17 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor = command("doctor", _doctor, "Tell what this machine can run and how to mend what is missing.")
     doctor.add_argument("--json", action="store_true", help="print JSON")
+
+    download = command("download", _download, "Fetch released checkpoints; run again, it goes on where it stopped.")
+    download.add_argument("names", metavar="NAME", nargs="*", help="a checkpoint; all of the profile gpu if not given")
+    download.add_argument("--hub", metavar="URL", help="another hub than the public one")
+
+    verify = commands.add_parser("verify", help="Compare a checkpoint on this machine with a reference's numbers.")
+    verify.set_defaults(command=_verify)
+    verify.add_argument("part", choices=("tts", "asr"))
+    verify.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="folder of the model")
+    verify.add_argument("--cases", metavar="FILE", type=Path, required=True, help="safetensors file of golden cases")
+    verify.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda or cuda:1")
 
     settings = commands.add_parser("settings", help="List every setting, its default and its meaning, as Markdown.")
     settings.set_defaults(command=_settings_page)
@@ -218,6 +230,26 @@ def _doctor(options: argparse.Namespace) -> int:
     else:
         print("\n".join(report(diagnosis)))
     return _DONE if diagnosis.can_serve else _FAILED
+
+
+def _download(options: argparse.Namespace) -> int:
+    from agent.download import download, releases_named
+    from agent.profiles import releases_of
+
+    releases = releases_named(options.names, releases_of("gpu"))
+    say = partial(print, flush=True)
+    download(releases, _settings(options).models, say=say, endpoint=options.hub)
+    return _DONE
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from agent.engines import comparisons
+
+    is_right = True
+    for found in comparisons(options.part, options.checkpoint, options.cases, options.device):
+        is_right = is_right and found.ok
+        print(f"{'ok  ' if found.ok else 'MISS'} {found.name:<40} {found.error:.3e} (at most {found.tolerance:.0e})")
+    return _DONE if is_right else _FAILED
 
 
 def _settings_page(_: argparse.Namespace) -> int:

@@ -122,13 +122,15 @@ def load_settings(
     if file is not None:
         layers.append(Layer(str(file), _from_file(file)))
     models = _models(layers)
-    profile = _choose_profile(layers, models, environment)
+    profile, reason = _choose_profile(layers, models, environment)
     layers.append(Layer(f"profile {profile}", {part: {"kind": kind} for part, kind in PROFILES[profile].items()}))
     values = with_checkpoints(_all(layers), models) | {"profile": profile, "models": models}
     try:
-        return Settings.model_validate(values)
+        settings = Settings.model_validate(values)
     except ValidationError as error:
         raise ConfigError(explain(error, Settings, values, [(layer.name, layer.values) for layer in layers])) from None
+    _log.info("profile %s: %s", profile, reason)
+    return settings
 
 
 def _all(layers: Sequence[Layer]) -> dict[str, Any]:
@@ -150,16 +152,16 @@ def _models(layers: Sequence[Layer]) -> Path:
     return Path(found).expanduser()
 
 
-def _choose_profile(layers: Sequence[Layer], models: Path, environment: Mapping[str, str]) -> str:
+def _choose_profile(layers: Sequence[Layer], models: Path, environment: Mapping[str, str]) -> tuple[str, str]:
+    """The profile and why it is this one."""
     place, found = _top(layers, "profile", AUTO)
     if found == AUTO:
         choice = choose(models, environment)
-        _log.info("profile %s: %s", choice.profile, choice.reason)
-        return choice.profile
+        return choice.profile, choice.reason
     if not isinstance(found, str) or found not in PROFILES:
         known = ", ".join((AUTO, *PROFILES))
         raise ConfigError([f"{place}: profile: wanted one of {known}, found {found!r}; choose one of these"])
-    return found
+    return found, f"chosen by {place}"
 
 
 def _from_file(file: Path) -> Mapping[str, Any]:

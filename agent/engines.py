@@ -1,11 +1,12 @@
 """The only place that names concrete engines; each is imported when it is chosen, never before."""
 
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 from agent.about import about
 from agent.config import Settings
@@ -19,8 +20,10 @@ from tts.config import EspeakConfig, MistralSpeechConfig, OmniSpeechConfig, Synt
 from tts.interface import Synthesizer
 
 if TYPE_CHECKING:
+    from llm.comparison import Comparison
     from llm.steploop import StepLoop
     from pipelines.call import Engines
+    from tts.verify import Comparison as SpeechComparison
 
 Engine = TypeVar("Engine")
 
@@ -225,3 +228,25 @@ def _require(package: str, setting: str, *, extra: str) -> None:
             f"{setting} needs {package}, which is not installed; "
             f"run: python -m pip install -c constraints.txt '.[{extra}]'"
         )
+
+
+def comparisons(
+    part: Literal["asr", "tts"], checkpoint: Path, cases: Path, device: str
+) -> Iterator["Comparison | SpeechComparison"]:
+    """A checkpoint's numbers on this machine beside a reference's, one for each tensor of the cases.
+
+    Raises:
+        EngineUnavailable: no PyTorch, no such device, or the checkpoint or the cases cannot be read.
+    """
+    _require_torch(part)
+    from llm.checkpoint import CheckpointError
+
+    if part == "asr":
+        from asr.verify import verify
+    else:
+        from tts.verify import verify
+
+    try:
+        yield from verify(checkpoint, cases, device)
+    except (CheckpointError, RuntimeError) as error:  # torch's word for a device that is not there
+        raise EngineUnavailable(f"{device}: {error}") from error

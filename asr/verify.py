@@ -24,7 +24,7 @@ INPUTS = ("samples", "delay", "tokens")
 OUTPUTS = ("mel", "encoded", "audio", "logits", "tokens")
 
 
-def verify(checkpoint: Path, cases: Path, device: torch.device) -> Iterator[Comparison]:
+def verify(checkpoint: Path, cases: Path, device: torch.device | str) -> Iterator[Comparison]:
     """Run every case of a set in float32 and compare, one result per expected tensor.
 
     A case is a turn. Its tensors are named CASE.samples [S] (16 kHz), CASE.delay (in steps) and, over the T steps of
@@ -40,6 +40,7 @@ def verify(checkpoint: Path, cases: Path, device: torch.device) -> Iterator[Comp
     Raises:
         CheckpointError: the model or the cases cannot be loaded.
     """
+    device = torch.device(device)
     try:
         expected = load_file(cases, device=str(device))
     except (OSError, SafetensorError) as error:

@@ -59,7 +59,7 @@ class Comparison:
         return self.error <= self.tolerance
 
 
-def verify(checkpoint: Path, cases: Path, device: torch.device) -> Iterator[Comparison]:
+def verify(checkpoint: Path, cases: Path, device: torch.device | str) -> Iterator[Comparison]:
     """Run every case of a golden set in float32 and compare, one result per expected tensor.
 
     Args:
@@ -70,6 +70,7 @@ def verify(checkpoint: Path, cases: Path, device: torch.device) -> Iterator[Comp
     Raises:
         CheckpointError: the model or the cases cannot be loaded.
     """
+    device = torch.device(device)
     expected, prompts = _read(cases, device)
     model = VoxtralTTS.load(checkpoint, device=device, dtype=torch.float32)
     unused = set(expected)

@@ -1,6 +1,7 @@
 """The command line: exit status, one line for each failure, and the commands on the embedded engines."""
 
 import json
+import logging
 import wave
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,13 +9,17 @@ from pathlib import Path
 import pytest
 
 from agent import cli
+from llm.comparison import Comparison
 from webrtc.tokens import CallTokens
+
+GOLDEN = Path(__file__).resolve().parents[1] / "data" / "voxtral-tts"
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")  # main() sets both; put them back afterwards
     monkeypatch.setenv("LOGURU_AUTOINIT", "0")
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # serve adds one
 
 
 def failure(capsys: pytest.CaptureFixture[str], arguments: Sequence[str]) -> str:
@@ -52,8 +57,34 @@ def test_wrong_settings_are_one_line(command: list[str], tmp_path: Path, capsys:
     assert line == f"parley: {file}: server.prot: no such setting; did you mean port?"
 
 
-def test_a_profile_that_this_build_lacks(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "found 'gpu'; this build has no other engines" in failure(capsys, ["voices", "--profile", "gpu"])
+def test_an_unknown_profile(capsys: pytest.CaptureFixture[str]) -> None:
+    line = failure(capsys, ["voices", "--profile", "gpo"])
+    assert line.endswith("wanted one of auto, embedded, mistral, gpu, remote, found 'gpo'; choose one of these")
+
+
+def test_a_missing_tool_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("PARLEY_TOOLS__USE", '["curent_time"]')
+    line = failure(capsys, ["serve", "--port", "0", "--log-level", "error"])
+    assert line == "parley: tools.use: no tool curent_time; did you mean current_time?"
+
+
+def test_verify_compares_each_tensor(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    command = ["verify", "tts", str(GOLDEN), "--cases"]
+    assert cli.main([*command, str(GOLDEN / "cases.safetensors")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 20
+    assert all(line.startswith("ok  ") for line in lines)
+    assert "cannot be read" in failure(capsys, [*command, str(tmp_path / "absent.safetensors")])
+
+
+def test_verify_counts_a_miss(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    found = [Comparison("embed.out", 0.0, 1e-4), Comparison("lm.hidden", 0.5, 1e-4)]
+    monkeypatch.setattr("tts.verify.verify", lambda *_: iter(found))
+    assert cli.main(["verify", "tts", str(GOLDEN), "--cases", "cases.safetensors"]) == 1
+    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()] == [
+        ["ok", "embed.out"],
+        ["MISS", "lm.hidden"],
+    ]
 
 
 def test_a_port_out_of_range(capsys: pytest.CaptureFixture[str]) -> None:
