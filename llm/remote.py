@@ -111,7 +111,7 @@ class RemoteReply(Reply):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.cancel()
+        await self._waiting.ended()
         await self._stack.aclose()
 
     def __aiter__(self) -> Self:

@@ -17,6 +17,8 @@ class Waiting:
     def __init__(self) -> None:
         self.is_cancelled = False
         self._timeout: asyncio.Timeout | None = None
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
 
     async def wait(self, awaitable: Awaitable[T], seconds: float) -> T:
         """What is awaited.
@@ -25,6 +27,7 @@ class Waiting:
             Abandoned: `cancel` was called meanwhile.
             TimeoutError: it took longer than that many seconds.
         """
+        self._is_idle.clear()
         try:
             async with asyncio.timeout(seconds) as self._timeout:
                 return await awaitable
@@ -34,9 +37,15 @@ class Waiting:
             raise
         finally:
             self._timeout = None
+            self._is_idle.set()
 
     def cancel(self) -> None:
         """End the wait in progress, if any, at the event loop's next turn. Twice is harmless."""
         self.is_cancelled = True
         if self._timeout is not None and not self._timeout.expired():
             self._timeout.reschedule(0.0)
+
+    async def ended(self) -> None:
+        """Cancel, and return when whoever waits has let go of what it waited for."""
+        self.cancel()
+        await self._is_idle.wait()

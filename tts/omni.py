@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, cast
 
+from pydantic import TypeAdapter
+
 from llm.endpoint import Answer, Endpoint
 from llm.endpoint_errors import EndpointRefused, EndpointUnreachable
 from llm.sse import events
@@ -16,6 +18,7 @@ from tts.voices import PRESETS, voice_of
 
 _RAW = ("audio/pcm", "application/octet-stream")
 _EVENTS = "text/event-stream"
+_NAMES = TypeAdapter(list[str])
 
 
 class OmniSpeech:
@@ -33,9 +36,11 @@ class OmniSpeech:
                 raise
             return PRESETS
         names: Any = cast(dict[str, Any], listed).get("voices") if isinstance(listed, dict) else None
-        if not isinstance(names, list):
-            raise EndpointUnreachable(f"{self._config.url('audio/voices')}: wanted a list `voices`, found none")
-        return [voice_of(str(name)) for name in cast(list[object], names)]
+        try:
+            return [voice_of(name) for name in _NAMES.validate_python(names)]
+        except ValueError:
+            url = self._config.url("audio/voices")
+            raise EndpointUnreachable(f"{url}: wanted a list of names in `voices`, found none") from None
 
     def request(self, text: str, voice: str) -> Mapping[str, Any]:
         """One utterance; both fields that ask for a stream are sent, as each alone means events on some version."""

@@ -260,6 +260,16 @@ async def rest_of(reply: Any) -> list[Any]:
     return [piece async for piece in reply]
 
 
+async def test_leaving_while_another_task_reads(engine: LanguageModel, chat_server: Any) -> None:
+    chat_server.says(line({"content": "Hel"}), None)
+    async with asyncio.timeout(5.0), asyncio.TaskGroup() as tasks:
+        async with engine.reply(HELLO) as reply:
+            assert await anext(reply) == TextDelta("Hel")
+            waiting = tasks.create_task(rest_of(reply))
+            await asyncio.sleep(0)
+        assert await waiting == []
+
+
 async def test_a_refused_key_is_known_at_the_start(make: Make, chat_server: Any) -> None:
     chat_server.models_status = 401
     with pytest.raises(LanguageModelError, match="answered 401"):

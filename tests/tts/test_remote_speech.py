@@ -257,6 +257,22 @@ async def test_a_server_without_voices_is_of_no_use(make: Make, speech_server: A
         await make(speech_server).__aenter__()
 
 
+async def test_leaving_while_another_task_reads(speech_server: Any) -> None:
+    speech_server.sends(PCM, tone(2400).tobytes(), None)
+    async with asyncio.timeout(5.0), omni(speech_server) as engine, asyncio.TaskGroup() as tasks:
+        async with engine.speak(TEXT, voice="neutral_female", language="en") as utterance:
+            await anext(utterance)
+            waiting = tasks.create_task(rest_of(utterance))
+            await asyncio.sleep(0)
+        assert await waiting == []
+
+
+async def test_voices_that_are_no_names(speech_server: Any) -> None:
+    speech_server.names = ({"name": "x"},)
+    with pytest.raises(SynthesisError, match="wanted a list of names in `voices`, found none"):
+        await omni(speech_server).__aenter__()
+
+
 async def test_a_refused_key_is_known_at_the_start(make: Make, speech_server: Any) -> None:
     speech_server.voices_status = 401
     with pytest.raises(SynthesisError, match="answered 401"):
