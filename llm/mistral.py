@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Any, Self, cast
 
 import httpx2
 from mistralai.client import Mistral
-from mistralai.client.errors import MistralError, NoResponseError, ResponseValidationError
+from mistralai.client.errors import MistralError, NoResponseError
 from mistralai.client.models import CompletionEvent
 from mistralai.client.utils.eventstreaming import EventStreamAsync
 from pydantic import SecretStr
@@ -32,6 +32,9 @@ class MistralChat:
         self._config = config
         self._key = key
         self._client: Mistral | None = None
+        self._http = httpx2.AsyncClient(
+            limits=httpx2.Limits(max_connections=None, keepalive_expiry=3 * config.keep_warm_s)
+        )
         self._warm = KeepWarm(self._greet, config.keep_warm_s)
         self._stack = AsyncExitStack()
 
@@ -42,12 +45,12 @@ class MistralChat:
             LanguageModelError: the cloud cannot be reached, or refuses the key.
         """
         config = self._config
-        limits = httpx2.Limits(max_connections=None, keepalive_expiry=3 * config.keep_warm_s)
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._http)
             self._client = Mistral(
                 api_key=self._key.get_secret_value(),
                 server_url=config.base_url.rstrip("/").removesuffix(_VERSION),
-                async_client=await stack.enter_async_context(httpx2.AsyncClient(limits=limits)),
+                async_client=self._http,
                 timeout_ms=round(1000 * max(config.answer_timeout_s, config.stall_timeout_s)),
             )
             try:
@@ -115,10 +118,13 @@ class MistralChat:
             yield call
 
     async def _greet(self) -> None:
-        """A small request; what the answer says does not matter, nor whether the client can read it."""
-        with self._errors(), suppress(ResponseValidationError):
+        """A small request, past the client: it would check every field of an answer that nobody reads."""
+        url = self._config.url("models")
+        with self._errors():
             async with self._in_time():
-                await self._running.models.list_async()
+                answer = await self._http.get(url, headers={"Authorization": f"Bearer {self._key.get_secret_value()}"})
+        if answer.status_code >= 400:
+            raise refusal(url, answer.status_code, answer.headers, answer.text, self._config.api_key_env)
 
     @asynccontextmanager
     async def _in_time(self) -> AsyncGenerator[None, None]:
