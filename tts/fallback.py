@@ -48,7 +48,7 @@ class _FallbackUtterance:
         self._stack = AsyncExitStack()
         self._utterance: Utterance | None = None
         self._begun_at = 0  # characters of the text before what the current engine speaks
-        self._spoken_to = 0
+        self._spoken_to = 0  # ahead of it by the part of a word that is spoken again from its start
         self._is_held = False
         self._is_cancelled = False
 
@@ -72,10 +72,12 @@ class _FallbackUtterance:
             self._health.failed(self._tried)
             if not self._untried or self._is_cancelled:
                 raise
+            if not any(map(str.isalnum, self._text[self._spoken_to :])):
+                raise StopAsyncIteration from None
             await self._open_next()
             return await self.__anext__()
-        self._spoken_to = self._begun_at + chunk.text_end
-        return replace(chunk, text_start=self._begun_at + chunk.text_start, text_end=self._spoken_to)
+        start, self._spoken_to = self._spoken_to, max(self._spoken_to, self._begun_at + chunk.text_end)
+        return replace(chunk, text_start=start, text_end=self._spoken_to)
 
     def hold(self) -> None:
         """Launch no further frame."""
@@ -98,7 +100,7 @@ class _FallbackUtterance:
     async def _open_next(self) -> None:
         """Have the next engine that lets us in speak what is left."""
         await self._stack.aclose()
-        self._begun_at = self._spoken_to
+        self._begun_at = _word_start(self._text, self._spoken_to)
         while True:
             self._tried = self._untried.pop(0)
             try:
@@ -118,3 +120,11 @@ class _FallbackUtterance:
         voice = self._voice if self._voice in names else (speaks or names)[0]
         rest = self._text[self._begun_at :]
         return engine.speak(rest, voice=voice, language=self._language)
+
+
+def _word_start(text: str, position: int) -> int:
+    """Where the word around a position begins; the position itself between words."""
+    if text[position : position + 1].strip():
+        while position and not text[position - 1].isspace():
+            position -= 1
+    return position

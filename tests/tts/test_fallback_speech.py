@@ -17,7 +17,7 @@ class WordUtterance:
 
     def __init__(self, engine: "WordSynthesizer", text: str) -> None:
         self._engine = engine
-        self._text = text
+        self._text = text[: engine.knows]
         self._end = 0
         self._words = 0
         self.calls: list[str] = []
@@ -60,11 +60,14 @@ class WordUtterance:
 class WordSynthesizer:
     sample_rate_hz = 24_000
 
-    def __init__(self, name: str, level: float, *, dies_at: int = -1, is_full: bool = False) -> None:
+    def __init__(
+        self, name: str, level: float, *, dies_at: int = -1, is_full: bool = False, knows: int | None = None
+    ) -> None:
         self.voices = (Voice(f"{name} fr", "fr"), Voice(f"{name} en", "en"))
         self.level = level
         self.dies_at = dies_at
         self.is_full = is_full
+        self.knows = knows
         self.spoken: list[tuple[str, str]] = []
         self.utterances: list[WordUtterance] = []
 
@@ -85,6 +88,19 @@ async def test_the_next_engine_finishes_the_sentence() -> None:
     assert [TEXT[chunk.text_start : chunk.text_end] for chunk in chunks] == ["one ", "two ", "three ", "four"]
     assert [round(float(chunk.samples[0]), 1) for chunk in chunks] == [0.1, 0.1, 0.2, 0.2]
     assert second.spoken == [("three four", "second en")]
+
+
+async def test_a_word_that_broke_off_is_spoken_again_but_told_once() -> None:
+    first, second = WordSynthesizer("first", 0.1, dies_at=2, knows=len("one tw")), WordSynthesizer("second", 0.2)
+    chunks = await speak(FallbackSynthesizer([first, second]))
+    assert second.spoken[0][0] == "two three four"
+    assert [TEXT[chunk.text_start : chunk.text_end] for chunk in chunks] == ["one ", "tw", "o ", "three ", "four"]
+
+
+async def test_an_engine_that_dies_behind_the_last_word_is_not_missed() -> None:
+    first, second = WordSynthesizer("first", 0.1, dies_at=4), WordSynthesizer("second", 0.2)
+    assert len(await speak(FallbackSynthesizer([first, second]))) == 4
+    assert second.spoken == []
 
 
 async def test_a_full_engine_is_passed_over_and_comes_last_afterwards() -> None:
