@@ -93,7 +93,7 @@ class _Completion:
         """All of it at once."""
         text = "".join(piece.text for piece in pieces if isinstance(piece, TextDelta))
         calls = [self._call(piece) for piece in pieces if isinstance(piece, ToolCall)]
-        message: dict[str, Any] = {"role": "assistant", "content": text or None if calls else text}
+        message: dict[str, Any] = {"role": "assistant", "content": (text or None) if calls else text}
         if calls:
             message["tool_calls"] = calls
         choice = {"index": 0, "message": message, "finish_reason": self.finish_reason, "logprobs": None}

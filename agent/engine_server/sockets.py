@@ -64,9 +64,10 @@ class Sockets:
         return socket, JsonSocket(request, socket, self._config.write_timeout_s)
 
     async def close_all(self, _: web.Application) -> None:
-        """Tell every client that the server goes away."""
-        for socket in tuple(self._open):
-            await socket.close(code=WSCloseCode.GOING_AWAY, message=b"the server stops")
+        """Tell every client that the server goes away; all at once, as each may take its time to answer."""
+        async with asyncio.TaskGroup() as tasks:
+            for socket in tuple(self._open):
+                tasks.create_task(socket.close(code=WSCloseCode.GOING_AWAY, message=b"the server stops"))
 
 
 def _parsed(text: str) -> dict[str, Any] | NotJson:

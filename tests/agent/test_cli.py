@@ -46,7 +46,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         cli.main(["--help"])
     assert caught.value.code == 0
     out = capsys.readouterr().out
-    assert all(name in out for name in ("serve", "say", "listen", "voices", "doctor", "token"))
+    assert all(name in out for name in ("serve", "engine", "say", "listen", "voices", "doctor", "token"))
 
 
 @pytest.mark.parametrize("command", [["serve"], ["voices"], ["doctor"], ["say", "hello", "--out", "x.wav"]])
@@ -89,6 +89,7 @@ def test_verify_counts_a_miss(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 def test_a_port_out_of_range(capsys: pytest.CaptureFixture[str]) -> None:
     assert "command line: server.port: wanted" in failure(capsys, ["serve", "--port", "70000"])
+    assert "command line: engine_server.port: wanted" in failure(capsys, ["engine", "--port", "70000"])
 
 
 def test_voices_lists_nine_languages(capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,7 +169,7 @@ def test_doctor_tries_the_engines_of_the_settings(
     assert cli.main(["doctor"]) == 1
     out = capsys.readouterr().out
     assert "profile of your own (chosen)" in out
-    assert "no checkpoint folder /no/such/folder" in out
+    assert "no folder /no/such/folder; run: parley download Voxtral-4B-TTS-2603 (CC BY-NC 4.0)" in out
     assert "not ready" in out
 
 
