@@ -10,7 +10,7 @@ Errors::
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -177,23 +177,53 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
 
     def read(self, name: str) -> Tensor:
         """That weight on the CPU: as stored, FP8 as float32 times its scale."""
+        weight = self.stored(name)
+        return weight.to(torch.float32) * self.weight_scale(name) if weight.dtype == FP8 else weight
+
+    def stored(self, name: str) -> Tensor:
+        """That weight on the CPU as stored: FP8 without its scale."""
         weight = self._raw(name)
-        if weight.dtype == FP8:
-            weight = weight.to(torch.float32) * self._scale(name)
         if self._halves and re.search(r"\.attention\.w[qk]\.", name):
             weight = interleaved(weight, self._head_dim)
         return weight
+
+    def is_fp8(self, name: str) -> bool:
+        """Whether that weight is there, and stored in FP8."""
+        return name in self._home and self._raw(name).dtype == FP8
+
+    def weight_scale(self, name: str) -> Tensor:
+        """What an FP8 weight is multiplied with, a float32 scalar.
+
+        Raises:
+            TensorMismatch: it has no scale, or more than one.
+        """
+        scale = self._scale(name, SCALES)
+        if scale is None:
+            raise TensorMismatch(
+                f"{self.folder}: {name} is stored in FP8 without a scale; download the checkpoint again"
+            )
+        return scale
+
+    def activation_scale(self, name: str) -> Tensor | None:
+        """The scale at which that weight's input is rounded to FP8, a float32 scalar; None: as each input needs."""
+        return self._scale(name, ACTIVATION_SCALES)
 
     def _raw(self, name: str) -> Tensor:
         handle, original = self._home[name]
         return cast("Tensor", handle.get_tensor(original))
 
-    def _scale(self, name: str) -> Tensor:
+    def _scale(self, name: str, suffixes: Sequence[str]) -> Tensor | None:
         stem = name.removesuffix(".weight")
-        for suffix in SCALES:
+        for suffix in suffixes:
             if stem + suffix in self._home:
-                return self._raw(stem + suffix).to(torch.float32)
-        raise TensorMismatch(f"{self.folder}: {name} is stored in FP8 without a scale; download the checkpoint again")
+                scale = self._raw(stem + suffix).to(torch.float32)
+                if scale.numel() != 1:
+                    raise TensorMismatch(
+                        f"{self.folder}: {name} has {scale.numel()} scales, one can be read; use a checkpoint with one "
+                        "scale for each tensor, or in bfloat16"
+                    )
+                return scale.reshape(())
+        return None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.shapes)

@@ -58,7 +58,12 @@ class MinistralConfig(BaseModel):
     checkpoint: Path = Field(description="Folder of a released checkpoint, such as Ministral-3-8B-Instruct-2512.")
     device: str = Field(default="cuda", pattern=r"^(cpu|cuda(:\d+)?)$", description="cuda, cuda:1 or cpu.")
     dtype: Literal["bfloat16", "float32"] = Field(
-        default="bfloat16", description="Type of weights, cache and activations; FP8 weights are widened to it."
+        default="bfloat16", description="Type of weights, cache and activations."
+    )
+    keeps_fp8: bool = Field(
+        default=True,
+        description="Multiply the matrices of an FP8 checkpoint in FP8 if the device can (compute capability 8.9 and "
+        "later, dtype bfloat16); elsewhere they are widened.",
     )
     quantization: Literal["none", "int8", "fp8"] = Field(
         default="none", description="Weight-only, through torchao: halves the layers' memory on small cards."

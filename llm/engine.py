@@ -12,6 +12,7 @@ from typing import Self
 import torch
 
 from llm.config import MinistralConfig
+from llm.fp8 import can_multiply
 from llm.graphs import buckets
 from llm.handover import Handover, Outlet
 from llm.interface import ContextTooLong, EngineUnreachable, Message, Reply, Tool
@@ -123,7 +124,9 @@ class MinistralLanguageModel:
         started_s = time.monotonic()
         model = self._given_model
         if model is None:
-            model = Ministral.load(config.checkpoint, device=device, dtype=getattr(torch, config.dtype))
+            dtype: torch.dtype = getattr(torch, config.dtype)
+            keeps_fp8 = config.keeps_fp8 and can_multiply(device, dtype)
+            model = Ministral.load(config.checkpoint, device=device, dtype=dtype, keeps_fp8=keeps_fp8)
             quantise(model.decoder.layers, config.quantization)
         decoder = model.config
         token_bytes = 2 * decoder.n_layers * decoder.n_kv_heads * decoder.head_dim * model.dtype.itemsize

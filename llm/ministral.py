@@ -19,6 +19,7 @@ from llm.checkpoint import (
     weight_files,
 )
 from llm.decoder import Decoder
+from llm.fp8 import keep_fp8
 from llm.weights import load_parameters
 
 VISION = (  # parts for pictures, which a voice has no use for
@@ -47,10 +48,10 @@ class Ministral(nn.Module):
 
     @classmethod
     @torch.inference_mode()
-    def load(cls, folder: Path, *, device: torch.device, dtype: torch.dtype) -> Self:
+    def load(cls, folder: Path, *, device: torch.device, dtype: torch.dtype, keeps_fp8: bool = False) -> Self:
         """A checkpoint as published: params.json and consolidated.safetensors, or config.json and model.safetensors.
 
-        Either has tekken.json beside it. FP8 weights are widened with their scales.
+        Either has tekken.json beside it. FP8 weights are widened with their scales, or stay as they are if `keeps_fp8`.
 
         Raises:
             CheckpointError: something is missing, does not fit, or does not fit into memory.
@@ -65,6 +66,8 @@ class Ministral(nn.Module):
         ignored = [*VISION, "output.weight"] if config.head == "tied" else VISION  # a tied head, stored or not
         with Checkpoint(folder, config.head_dim) as checkpoint:
             recipes = model.decoder.recipes()
+            if keeps_fp8:
+                keep_fp8(model.decoder, checkpoint)
             load_parameters(model.decoder, recipes, checkpoint, device=device, dtype=dtype, ignored=ignored)
         return model
 

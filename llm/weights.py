@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from llm.checkpoint import Checkpoint, NotEnoughMemory, TensorMismatch
+from llm.checkpoint import FP8, Checkpoint, NotEnoughMemory, TensorMismatch
 
 GB = 1e9
 NAMED_AT_MOST = 8  # tensors of each kind listed in one error
@@ -106,7 +106,8 @@ def load_parameters(
 ) -> None:
     """Give every parameter of the module its values, on that device and in that type; buffers move to the device.
 
-    The parameters may be on the meta device: no more than one tensor is in memory twice.
+    Parameters in FP8 stay so and get their values as stored; their scales are the module's business. The parameters
+    may be on the meta device: no more than one tensor is in memory twice.
 
     Raises:
         TensorMismatch: tensors are missing, left over or misshapen.
@@ -115,10 +116,11 @@ def load_parameters(
     parameters = dict(module.named_parameters())
     assert parameters.keys() == recipes.keys(), parameters.keys() ^ recipes.keys()
     check_tensors(checkpoint, recipes, ignored)
-    elements = sum(parameter.numel() for parameter in parameters.values())
-    check_memory(elements * dtype.itemsize, device, f"the weights of {checkpoint.folder}")
+    types = {name: FP8 if parameter.dtype == FP8 else dtype for name, parameter in parameters.items()}
+    size = sum(parameter.numel() * types[name].itemsize for name, parameter in parameters.items())
+    check_memory(size, device, f"the weights of {checkpoint.folder}")
     for name, parameter in parameters.items():
-        values = torch.empty(parameter.shape, device=device, dtype=dtype)
+        values = torch.empty(parameter.shape, device=device, dtype=types[name])
         fill(values, recipes[name], checkpoint)
         owner, _, leaf = name.rpartition(".")
         module.get_submodule(owner).register_parameter(leaf, nn.Parameter(values, requires_grad=False))
@@ -131,9 +133,10 @@ def fill(values: Tensor, recipe: Recipe, checkpoint: Checkpoint) -> None:
         parts = [checkpoint.read(part.name).to(torch.float32) for part in recipe.parts]
         values.copy_(recipe.combine(parts))
         return
+    read = checkpoint.stored if values.dtype == FP8 else checkpoint.read
     start = 0
     for part in recipe.parts:
         rows = part.shape[0]
-        values[start : start + rows].copy_(checkpoint.read(part.name))
+        values[start : start + rows].copy_(read(part.name))
         start += rows
     assert start == values.shape[0]
