@@ -1,42 +1,58 @@
-"""From the final transcript to the reply's first packet at the peer, with engines that take no time."""
+"""What a chain itself takes until the reply's first packet is at the peer, with engines that take no time."""
 
 import asyncio
 import time
+from typing import Literal
 
 import aiohttp
 import numpy as np
 
 from benchmarks import material, waveform
 from benchmarks.caller import Caller
-from benchmarks.fake_server import FINAL_DELAY_S, TONE_S
+from benchmarks.fake_engines import FINAL_DELAY_S, TONE_S
 from benchmarks.servers import Server, fakes
 
 SETTLE_S = 1.0
-REPLY_S = FINAL_DELAY_S + TONE_S + 1.5  # caller's pause, final, tone, and quiet again
+QUIET_S = 1.5  # after a reply
+
+Moment = Literal["finals", "first_tokens"]
 
 
 async def measure(turns: int) -> list[float]:
-    """The latency of that many turns of one call, in s; turns that went unanswered are left out."""
+    """From the final transcript to the first packet, in s, in that many turns of one call with Parley's chain."""
+    async with fakes() as server:
+        return await first_packets(server, turns, since="finals", tones=1)
+
+
+async def first_packets(server: Server, turns: int, *, since: Moment, tones: int) -> list[float]:
+    """From a moment of each turn to its reply's first packet, in s; turns that went unanswered are left out.
+
+    Args:
+        server: a chain on fake engines.
+        turns: how many, in one call.
+        since: the moment.
+        tones: clauses of a reply, at most; each takes TONE_S.
+    """
     spoken = material.question(1)
-    async with fakes() as server, Caller(server.url) as caller:
+    reply_s = FINAL_DELAY_S + tones * TONE_S + QUIET_S
+    async with Caller(server.url) as caller:
         await asyncio.sleep(SETTLE_S)
         for _ in range(turns):
             began_s = await caller.say(spoken)
-            await asyncio.sleep(max(0.0, began_s + len(spoken) / waveform.SAMPLE_RATE_HZ + REPLY_S - time.monotonic()))
+            await asyncio.sleep(max(0.0, began_s + len(spoken) / waveform.SAMPLE_RATE_HZ + reply_s - time.monotonic()))
         recording = caller.recording()
-        finals = await _finals(server)
+        moments = (await _moments(server))[since]
     latencies: list[float] = []
-    for final_s, next_s in zip(finals, [*finals[1:], float("inf")], strict=True):
-        onset_s = waveform.onset_s(recording, final_s)
-        if onset_s is not None and onset_s < min(next_s, final_s + REPLY_S):
+    for moment_s, next_s in zip(moments, [*moments[1:], float("inf")], strict=True):
+        onset_s = waveform.onset_s(recording, moment_s)
+        if onset_s is not None and onset_s < min(next_s, moment_s + reply_s):
             packet = int(np.searchsorted(recording.arrivals_s, onset_s, side="right")) - 1
-            latencies.append(float(recording.arrivals_s[packet]) - final_s)
+            latencies.append(float(recording.arrivals_s[packet]) - moment_s)
     return latencies
 
 
-async def _finals(server: Server) -> list[float]:
-    """When the recogniser handed over its finals, in order."""
+async def _moments(server: Server) -> dict[Moment, list[float]]:
     timeout = aiohttp.ClientTimeout(total=5)
-    async with aiohttp.ClientSession(timeout=timeout) as session, session.get(f"{server.url}/finals") as response:
+    async with aiohttp.ClientSession(timeout=timeout) as session, session.get(f"{server.url}/moments") as response:
         response.raise_for_status()
         return await response.json()

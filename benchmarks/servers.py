@@ -97,9 +97,10 @@ async def stock(*, core: int | None = None) -> AsyncGenerator[Server]:
 
 
 @contextlib.asynccontextmanager
-async def fakes(*, core: int | None = None) -> AsyncGenerator[Server]:
-    """Parley's chain on engines that take no time."""
-    async with _running("Fakes", [sys.executable, "-m", "benchmarks.fake_server"], core, {}) as server:
+async def fakes(*options: str, core: int | None = None) -> AsyncGenerator[Server]:
+    """A chain on engines that take no time: Parley's, or what the options of `benchmarks.fake_server` say."""
+    name = "Stock" if "stock" in options else "Parley"
+    async with _running(name, [sys.executable, "-m", "benchmarks.fake_server", *options], core, {}) as server:
         yield server
 
 

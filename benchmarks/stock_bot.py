@@ -11,7 +11,7 @@ import argparse
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -193,11 +193,11 @@ async def run_bot(connection: SmallWebRTCConnection, engines: Engines) -> None:
     await runner.run()
 
 
-async def serve(host: str, port: int, *, loopback: bool) -> None:
-    """Answer offers until cancelled; prints its address when the engines are ready."""
+async def serve(engines: Engines, host: str, port: int, *, loopback: bool, routes: Sequence[web.RouteDef] = ()) -> None:
+    """Answer offers until cancelled, and the further routes; prints its address when it does."""
     if loopback:
         offer_loopback()
-    async with open_engines(load_settings(None, {})) as engines, asyncio.TaskGroup() as calls:
+    async with asyncio.TaskGroup() as calls:
 
         async def offer(request: web.Request) -> web.Response:
             body = cast("dict[str, Any]", await request.json())
@@ -207,7 +207,7 @@ async def serve(host: str, port: int, *, loopback: bool) -> None:
             return web.json_response(connection.get_answer())
 
         app = web.Application()
-        app.router.add_post("/api/offer", offer)
+        app.router.add_routes([web.post("/api/offer", offer), *routes])
         runner = web.AppRunner(app)
         await runner.setup()
         site = web.TCPSite(runner, host, port)
@@ -237,6 +237,12 @@ def _messages(context: LLMContext) -> list[Message]:
     ]
 
 
+async def serve_embedded(host: str, port: int, *, loopback: bool) -> None:
+    """Answer offers with the embedded engines until cancelled."""
+    async with open_engines(load_settings(None, {})) as engines:
+        await serve(engines, host, port, loopback=loopback)
+
+
 def main() -> int:
     """Serve until interrupted."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -247,7 +253,7 @@ def main() -> int:
     logger.remove()
     logger.add(sys.stderr, level="WARNING")
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(arguments.host, arguments.port, loopback=arguments.loopback))
+        asyncio.run(serve_embedded(arguments.host, arguments.port, loopback=arguments.loopback))
     return 0
 
 
