@@ -18,7 +18,7 @@ from llm.architecture import DecoderConfig
 from llm.cache import PagedCache, Prefix
 from llm.decoder import Reading
 
-PAGE_TOKENS = 32
+PAGE_TOKENS = {"cpu": 256, "cuda": 32}  # a CPU reads a row's pages in place if they lie side by side
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class ListeningSlots:
         *,
         count: int,
         tokens_per_slot: int,
-        page_tokens: int = PAGE_TOKENS,
+        page_tokens: int | None = None,
         reading: Reading | None = None,
     ) -> None:
         """State of so many slots.
@@ -58,7 +58,7 @@ class ListeningSlots:
             model: what listens.
             count: most streams at once.
             tokens_per_slot: mean number of decoder positions of a stream; all slots share the room.
-            page_tokens: a power of two, at least 16 on CUDA.
+            page_tokens: a power of two, at least 16 on CUDA; by default as suits the device.
             reading: how a step reads the caches; by default as suits the device.
         """
         config, device, dtype = model.config, model.device, model.dtype
@@ -67,8 +67,10 @@ class ListeningSlots:
         self.device = device
         self.reading: Reading = reading or ("paged" if device.type == "cuda" else "segments")
 
+        size = page_tokens or PAGE_TOKENS[device.type]
+
         def pages(tokens: int) -> int:
-            return -(-tokens // page_tokens)
+            return -(-tokens // size)
 
         def cache(shape: DecoderConfig, step_tokens: int, total_pages: int) -> PagedCache:
             return PagedCache(
@@ -76,14 +78,15 @@ class ListeningSlots:
                 rows=count,
                 pages=total_pages,
                 max_tokens=step_tokens,
-                page_tokens=page_tokens,
+                page_tokens=size,
                 device=device,
                 dtype=dtype,
             )
 
         assert config.encoder.window is not None
         assert config.decoder.window is not None
-        ring = pages(config.encoder.window + FRAMES - 1)  # full after 15 s: each slot has all of its own
+        self._ring_tokens = config.encoder.window + FRAMES - 1  # full after 15 s: each slot has all of its own
+        ring = pages(self._ring_tokens)
         self.encoder_cache = cache(config.encoder, FRAMES, count * ring + pages(START * FRAMES))
         share = min(pages(config.decoder.window), pages(tokens_per_slot))
         self.decoder_cache = cache(config.decoder, 1, count * share + MAX_DELAY * pages(START))
@@ -148,6 +151,7 @@ class ListeningSlots:
 
     def _open(self, slot: int, delay: int, start: _Start | None) -> None:
         self.encoder_cache.open(slot, start and start.encoder)
+        self.encoder_cache.grow(slot, self._ring_tokens)
         self.decoder_cache.open(slot, start and start.decoder)
         markers = self.model.markers
         self.samples[slot] = 0.0
@@ -160,14 +164,12 @@ class ListeningSlots:
         self.blanks[slot] = 0
 
     def reserve(self, slot: int) -> None:
-        """See to it that the slot's next step has places in the caches.
+        """See to it that the slot's next step has a place in the decoder's cache.
 
         Raises:
             CacheFull: no page is free; the stream is as it was.
         """
-        steps = self._steps[slot] + 1
-        self.encoder_cache.grow(slot, steps * FRAMES)
-        self.decoder_cache.grow(slot, steps)
+        self.decoder_cache.grow(slot, self._steps[slot] + 1)
 
     def count_step(self, slot: int) -> None:
         """Note on the host that the slot moves on by a step."""

@@ -198,7 +198,7 @@ class PagedCache:
         return taken
 
     def _let_go(self, pages: Sequence[int]) -> None:
-        for page in pages:
+        for page in reversed(pages):  # they are taken again from the end: pages side by side stay so
             self._uses[page] -= 1
             if self._uses[page] == 0:
                 del self._uses[page]

@@ -180,8 +180,15 @@ async def test_every_flush_is_answered_once_and_the_next_turn_begins_afresh(
 class Bench:
     """A stepper driven by hand; nothing but the test moves it or the time."""
 
-    def __init__(self, model: VoxtralRealtime, streams: int, restart_after: int = 10**9, replay: int = 4) -> None:
-        self.slots = ListeningSlots(model, count=streams, tokens_per_slot=200)
+    def __init__(
+        self,
+        model: VoxtralRealtime,
+        streams: int,
+        restart_after: int = 10**9,
+        replay: int = 4,
+        page_tokens: int | None = None,
+    ) -> None:
+        self.slots = ListeningSlots(model, count=streams, tokens_per_slot=200, page_tokens=page_tokens)
         self.stepper = ListeningStepper(
             self.slots,
             Handover(asyncio.get_running_loop()),
@@ -325,13 +332,13 @@ async def test_an_hour_costs_the_same_at_its_end_as_at_its_beginning() -> None:
 
     def cost() -> tuple[int, int]:
         with Count() as count:
-            hear(PAGE_TOKENS)
+            hear(PAGE_TOKENS["cpu"])
         return count.operations, count.numbers
 
     hear(100)  # both windows are full
     early, pages = cost(), bench.pages()
     # Time passes: whole rounds of both rings, so that everything stays in its place.
-    round_steps = bench.slots.encoder_cache.columns * bench.slots.decoder_cache.columns * PAGE_TOKENS
+    round_steps = bench.slots.encoder_cache.columns * bench.slots.decoder_cache.columns * PAGE_TOKENS["cpu"]
     passed = HOUR_STEPS // round_steps * round_steps
     bench.slots.positions[0] += passed
     bench.slots._steps[0] += passed
@@ -470,7 +477,7 @@ async def test_a_stream_that_is_not_finite_ends_alone(
 
 
 async def test_a_full_cache_ends_the_stream_that_needed_more(tiny_model: VoxtralRealtime, speech: Speech) -> None:
-    bench = Bench(tiny_model, 1)
+    bench = Bench(tiny_model, 1, page_tokens=16)
     stream, cutter = bench.open()
     cache = bench.slots.decoder_cache
     kept = cache._take(cache.free_pages - 1)
