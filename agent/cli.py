@@ -224,7 +224,7 @@ async def _list_voices(settings: "Settings", language: str | None) -> int:
 def _doctor(options: argparse.Namespace) -> int:
     from agent.doctor import examine, report
 
-    diagnosis = asyncio.run(examine(_settings(options)))
+    diagnosis = asyncio.run(examine(_settings(options), os.environ))
     if options.json:
         print(json.dumps(diagnosis.as_json(), indent=2))
     else:

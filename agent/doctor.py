@@ -1,21 +1,31 @@
 """What this machine can run, found by trying it; what is missing, and the command that mends it."""
 
 from asyncio import timeout
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from agent.config import PROFILES, Settings, load_settings
+from agent.config import Settings, load_settings
 from agent.engines import StepLoops, language_model_of, recognizer_of, synthesizer_of
+from agent.errors import ConfigError
 from agent.machine import Finding, findings
+from agent.needs import needs
+from agent.profiles import PROFILES
 from agent.say import choose_voice
 from asr.interface import SAMPLE_RATE_HZ
 from llm.interface import Message
 
 _TRY_LIMIT_S = 60.0
 _OWN = "of your own"  # engines chosen one by one
+_FREE = "embedded"  # tried in any case
+_NO_SERVERS = Finding(
+    "servers",
+    "missing",
+    "no base_url is set",
+    "set PARLEY_ASR__BASE_URL, PARLEY_LLM__BASE_URL and PARLEY_TTS__BASE_URL",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +46,32 @@ class Diagnosis:
         return {**asdict(self), "can_serve": self.can_serve}
 
 
-async def examine(settings: Settings) -> Diagnosis:
-    """Look at the machine, try the engines of every profile of this build and those of the settings; takes seconds."""
+async def examine(settings: Settings, environment: Mapping[str, str]) -> Diagnosis:
+    """Look at the machine and at what every profile needs, and try the engines that can be tried for nothing.
+
+    These are the engines of the settings and those without weights; the others are large, or cost money.
+    """
     machine = await findings(settings)
-    candidates = {name: load_settings(None, {}, {"profile": name}) for name in PROFILES}
-    chosen = next((name for name, of in candidates.items() if _engines(of) == _engines(settings)), _OWN)
+    candidates = {name: _profile(name, settings) for name in PROFILES}
+    chosen = next((name for name, of in candidates.items() if of and _engines(of) == _engines(settings)), _OWN)
     candidates[chosen] = settings
-    profiles = {name: tuple([finding async for finding in _try(of)]) for name, of in candidates.items()}
+    profiles: dict[str, tuple[Finding, ...]] = {}
+    for name, of in candidates.items():
+        if of is None:
+            profiles[name] = (_NO_SERVERS,)
+            continue
+        found = list(await needs(of, environment))
+        can_try = name in (chosen, _FREE) and all(finding.status != "missing" for finding in found)
+        profiles[name] = (*found, *([finding async for finding in _try(of)] if can_try else ()))
     return Diagnosis(tuple(machine), profiles, chosen)
+
+
+def _profile(name: str, settings: Settings) -> Settings | None:
+    """A profile by itself, with these models; None for one that cannot be without settings of the user's."""
+    try:
+        return load_settings(None, {}, {"profile": name, "models": str(settings.models)})
+    except ConfigError:
+        return None
 
 
 def report(diagnosis: Diagnosis) -> Sequence[str]:

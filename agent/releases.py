@@ -18,7 +18,7 @@ class Release:
     terms: str  # what the licence means for a user
     files: tuple[str, ...]  # shell patterns of what the engine reads; the rest stays where it is
     download_bytes: int  # about
-    device_bytes: int  # weights in bf16, or as released, and the smallest useful cache
+    weight_bytes: int  # on the device, about
 
     def folder(self, models: Path) -> Path:
         """Where it lies among the models."""
@@ -29,10 +29,10 @@ _APACHE = "free for any use, with its notice"
 _CONSOLIDATED = ("consolidated*.safetensors", "consolidated.safetensors.index.json", "params.json", "tekken.json")
 
 
-def _ministral(size: str, download_bytes: int, device_bytes: int) -> Release:
+def _ministral(size: str, download_bytes: int, weight_bytes: int) -> Release:
     name = f"Ministral-3-{size}-Instruct-2512"
     return Release(
-        name, f"mistralai/{name}", "main", "Apache-2.0", _APACHE, _CONSOLIDATED, download_bytes, device_bytes
+        name, f"mistralai/{name}", "main", "Apache-2.0", _APACHE, _CONSOLIDATED, download_bytes, weight_bytes
     )
 
 
@@ -44,7 +44,7 @@ REALTIME = Release(
     _APACHE,
     _CONSOLIDATED,
     download_bytes=8_880_000_000,
-    device_bytes=12 * GB,
+    weight_bytes=8_860_000_000,
 )
 TTS = Release(
     "Voxtral-4B-TTS-2603",
@@ -54,9 +54,9 @@ TTS = Release(
     "NOT for commercial use, and its authors must be named",
     (*_CONSOLIDATED, "voice_embedding/*.pt"),
     download_bytes=8_050_000_000,
-    device_bytes=11 * GB,
+    weight_bytes=8_000_000_000,
 )
-MINISTRAL_8B = _ministral("8B", 9_600_000_000, 13 * GB)
+MINISTRAL_8B = _ministral("8B", 9_600_000_000, 17 * GB)
 
 RELEASES: Mapping[str, Release] = {
     release.name: release
@@ -65,6 +65,6 @@ RELEASES: Mapping[str, Release] = {
         TTS,
         _ministral("3B", 4_700_000_000, 7 * GB),
         MINISTRAL_8B,
-        _ministral("14B", 14_800_000_000, 19 * GB),
+        _ministral("14B", 14_800_000_000, 27 * GB),
     )
 }
