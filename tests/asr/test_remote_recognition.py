@@ -244,7 +244,7 @@ async def test_an_end_that_never_comes_takes_what_was_heard(
     async def forget(session: Any, message: dict[str, Any]) -> bool:
         return bool(message.get("final")) or message["type"].endswith("flush")
 
-    async with make(realtime_server, flush_timeout_s=0.1) as engine, engine.listen() as stream:
+    async with make(realtime_server, flush_timeout_s=0.5) as engine, engine.listen() as stream:
         realtime_server.fault = forget
         assert await say(stream, voice) == " ".join(words[:10])
         realtime_server.fault = None
