@@ -35,16 +35,20 @@ VISION = (  # parts for pictures, which a voice has no use for
 
 
 class Ministral(nn.Module):
-    """The model on one device. It holds no state of any conversation: see `llm.slots`."""
+    """The model on one device. It holds no state of any conversation: see `llm.slots`.
 
-    def __init__(
-        self, config: DecoderConfig, chat: ChatFormat | None, device: torch.device, dtype: torch.dtype
-    ) -> None:
-        """Uninitialised. Use `load` or `random`."""
+    Attributes:
+        config: its shape.
+        decoder: its parameters.
+        chat: how conversations are written for it.
+    """
+
+    def __init__(self, config: DecoderConfig, chat: ChatFormat, device: torch.device, dtype: torch.dtype) -> None:
+        """Uninitialised. Use `load`."""
         super().__init__()
         self.config = config
         self.decoder = Decoder(config, device, dtype)
-        self._chat = chat
+        self.chat = chat
 
     @classmethod
     @torch.inference_mode()
@@ -70,25 +74,6 @@ class Ministral(nn.Module):
                 keep_fp8(model.decoder, checkpoint)
             load_parameters(model.decoder, recipes, checkpoint, device=device, dtype=dtype, ignored=ignored)
         return model
-
-    @classmethod
-    @torch.inference_mode()
-    def random(cls, config: DecoderConfig, *, device: torch.device, dtype: torch.dtype, seed: int = 0) -> Self:
-        """A model of that size with random weights, made on the device: for measuring. It takes and gives ids only."""
-        model = cls(config, None, device, dtype)
-        generator = torch.Generator(device).manual_seed(seed)
-        for name, parameter in model.named_parameters():
-            if name.endswith("norm.weight"):
-                parameter.fill_(1.0)
-            else:
-                parameter.normal_(std=parameter.shape[-1] ** -0.5, generator=generator)
-        return model
-
-    @property
-    def chat(self) -> ChatFormat:
-        """How conversations are written for this model."""
-        assert self._chat is not None, "a random model takes ids only"
-        return self._chat
 
     @property
     def device(self) -> torch.device:
