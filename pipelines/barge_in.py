@@ -88,10 +88,13 @@ def is_too_fast(evidence: Evidence) -> bool:
 
 def decide(evidence: Evidence, config: BargeInConfig) -> Verdict:
     """Judge the evidence; deterministic and without memory."""
-    if evidence.stage is Decision.WAIT:
-        if evidence.sound_ms >= config.suspect_ms:
-            return Verdict(Decision.SUSPECT, "sound")
-        return Verdict(Decision.RESUME, "too short") if evidence.silence_ms >= config.silence_ms else WAIT
+    is_noticed = evidence.stage is not Decision.WAIT
+    if not is_noticed and (evidence.speech_ms >= config.suspect_ms or evidence.sound_ms >= config.hiss_ms):
+        return Verdict(Decision.SUSPECT, "sound")
+    if evidence.sound_ms <= config.blip_ms and evidence.silence_ms >= config.silence_ms:
+        return Verdict(Decision.RESUME, "too short")
+    if not is_noticed:
+        return WAIT
     if evidence.sound_ms >= (config.backchannel_ms if evidence.is_hum else config.sustained_ms):
         return Verdict(Decision.CUT, "lasting voice")
     if evidence.words is not None:

@@ -20,6 +20,7 @@ from pipelines.agent_voice import AgentVoice
 from pipelines.config import CallConfig
 from pipelines.conversation import Conversation
 from pipelines.detection import Detection
+from pipelines.languages import request
 from pipelines.observer import CallObserver, Timeline
 from pipelines.recognition import RecognitionService
 from pipelines.reply import ReplyService
@@ -58,12 +59,12 @@ async def run_call(
     await call.wait_connected()
     ended = asyncio.Event()
     timeline = Timeline(call, observer)
-    conversation = Conversation(config.instructions)
+    conversation = Conversation(f"{config.instructions}\n{request(config.languages)}".strip())
 
     detection = Detection(config.voice, on_voice=timeline.voice)
-    recognition = RecognitionService(engines.recognizer, language=config.language)
+    recognition = RecognitionService(engines.recognizer, language=None if config.further_languages else config.language)
     reply = ReplyService(engines.language_model, conversation, tools, config.waiting)
-    speech = SpeechService(engines.synthesizer, call.playout, config.speech, language=config.language)
+    speech = SpeechService(engines.synthesizer, call.playout, config.speech, languages=config.languages)
     output = CallOutput(call, conversation, timeline, ended=ended)
     turn_taking = TurnTaking(
         AgentVoice(reply, speech, output, call.playout, config.barge_in),

@@ -1,5 +1,7 @@
 """Settings of one call: who answers, how turns end, when a caller's voice is a barge-in, how far speech runs ahead."""
 
+from collections.abc import Mapping, Sequence
+
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 
@@ -45,7 +47,9 @@ class BargeInConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    suspect_ms: PositiveInt = Field(default=64, description="Sound that ducks playout and holds the utterance.")
+    suspect_ms: PositiveInt = Field(default=32, description="Speech that ducks playout and holds the utterance.")
+    hiss_ms: PositiveInt = Field(default=64, description="Sound of any kind that does; a click of a key is shorter.")
+    blip_ms: PositiveInt = Field(default=32, description="Sound too short to be anything: silence alone resumes.")
     hush_ms: PositiveInt = Field(
         default=192, description="Sound that silences playout, unless hummed or without pitch."
     )
@@ -55,7 +59,7 @@ class BargeInConfig(BaseModel):
     word_ms: PositiveInt = Field(
         default=336, description="Sound too short for a word: words recognised in it are none."
     )
-    silence_ms: PositiveInt = Field(default=160, description="Silence that forgets a sound too short to suspect.")
+    silence_ms: PositiveInt = Field(default=160, description="Silence after which a blip was nothing.")
     transcript_wait_ms: PositiveInt = Field(default=384, description="Silence that resumes without waiting for words.")
     duck_db: float = Field(default=-15.0, le=0, description="Gain of playout while the agent wonders.")
     ramp_ms: float = Field(default=10.0, gt=0, description="Length of gain ramps and of the fade at a cut.")
@@ -67,6 +71,9 @@ class SpeechConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     voice: str = Field(default="", description="Name of the voice; empty takes the engine's first for the language.")
+    voices: Mapping[str, str] = Field(
+        default={}, description='Voices of further languages, such as {fr = "fr_female"}; else the engine\'s first.'
+    )
     lead_ms: PositiveInt = Field(default=320, description="How far synthesis runs ahead of playout.")
     low_lead_ms: PositiveInt = Field(
         default=120, description="A held utterance goes on below this, so no hole is heard."
@@ -97,8 +104,16 @@ class CallConfig(BaseModel):
     )
     instructions: str = Field(default="", description="System message of the language model.")
     language: str = Field(default="en", description="BCP 47 tag of the conversation.")
+    further_languages: tuple[str, ...] = Field(
+        default=(), description="Languages that the caller may change to; the agent's words and voice follow."
+    )
     voice: VoiceConfig = VoiceConfig()
     turns: TurnConfig = TurnConfig()
     barge_in: BargeInConfig = BargeInConfig()
     speech: SpeechConfig = SpeechConfig()
     waiting: WaitingConfig = WaitingConfig()
+
+    @property
+    def languages(self) -> Sequence[str]:
+        """All of them, the one to begin with first."""
+        return tuple(dict.fromkeys((self.language, *self.further_languages)))

@@ -6,6 +6,7 @@ of speech generated in vain at an interruption), and it can neither hold an utte
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ from pipecat.services.settings import ServiceSettings
 from pipelines.clauses import ClauseSplitter
 from pipelines.config import SpeechConfig
 from pipelines.frames import EndCallFrame, SpokenAudioFrame
+from pipelines.languages import SpokenLanguage
 from tts.interface import SpeechChunk, SynthesisError, Synthesizer, Utterance
 from tts.spoken_text import spoken
 from webrtc.call import CallClosed, Playout
@@ -46,13 +48,18 @@ class Clause:
 class SpeechService(AIService):
     """The mouth of one call."""
 
-    def __init__(self, synthesizer: Synthesizer, playout: Playout, config: SpeechConfig, *, language: str) -> None:
+    def __init__(
+        self, synthesizer: Synthesizer, playout: Playout, config: SpeechConfig, *, languages: Sequence[str]
+    ) -> None:
         super().__init__(settings=ServiceSettings(model=None))
         self._synthesizer = synthesizer
         self._playout = playout
         self._config = config
-        self._language = language
-        self._voice = config.voice or first_voice(synthesizer, language)
+        self._language = SpokenLanguage(languages)
+        self._voices = {
+            language: config.voices.get(language) or first_voice(synthesizer, language) for language in languages
+        }
+        self._voices[languages[0]] = config.voice or self._voices[languages[0]]
         self._splitter = ClauseSplitter(config.clause_chars)
         self._waiting: asyncio.Queue[tuple[int, Clause | Frame]] = asyncio.Queue(MAX_WAITING)
         self._task: asyncio.Task[None] | None = None
@@ -160,11 +167,12 @@ class SpeechService(AIService):
         text = spoken(clause).strip()
         if not text:
             return
+        language = self._language.of(text)
         if not self._lead_ms():
             self._pushed_samples = self._playout.written_samples
         await self.push_frame(TTSStartedFrame())
         try:
-            async with self._synthesizer.speak(text, voice=self._voice, language=self._language) as utterance:
+            async with self._synthesizer.speak(text, voice=self._voices[language], language=language) as utterance:
                 self._utterance = utterance
                 if self._is_held:
                     utterance.hold()

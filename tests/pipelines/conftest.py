@@ -147,14 +147,16 @@ class RampSynthesizer:
     """Every word takes 320 ms; sample k of everything ever rendered is k / 2^15."""
 
     sample_rate_hz = RATE_HZ
-    voices = (Voice("test", "en"),)
+    voices = (Voice("test", "en"), Voice("essai", "fr"), Voice("essayeur", "fr"))
 
     def __init__(self) -> None:
         self.spoken: list[str] = []
+        self.voices_used: list[tuple[str, str]] = []
         self.chunks_made = 0
 
     def speak(self, text: str, *, voice: str, language: str) -> RampUtterance:
         self.spoken.append(text)
+        self.voices_used.append((voice, language))
         return RampUtterance(self, text)
 
     def render(self, text: str) -> list[SpeechChunk]:
@@ -259,7 +261,7 @@ class Chain:
         self.sink = Sink()
         timeline = Timeline(self.call, self.counts)  # type: ignore[arg-type]
         self.reply = ReplyService(self.model, self.conversation, tools, config.waiting)
-        self.speech = SpeechService(self.synthesizer, self.call.playout, config.speech, language="en")  # type: ignore[arg-type]
+        self.speech = SpeechService(self.synthesizer, self.call.playout, config.speech, languages=config.languages)  # type: ignore[arg-type]
         self.output = CallOutput(self.call, self.conversation, timeline, ended=self.ended)  # type: ignore[arg-type]
         agent = AgentVoice(self.reply, self.speech, self.output, self.call.playout, config.barge_in)  # type: ignore[arg-type]
         turn_taking = TurnTaking(agent, self.conversation, timeline, config, recent=RecentAudio(), smart_turn=None)
