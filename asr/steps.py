@@ -110,10 +110,10 @@ class StepBatch:
         blanks = slots.blanks[index]
         chosen = self._penalised(heard.logits, blanks).argmax(dim=1)
         # an end of the transcription means nothing while the caller is there
-        chosen = chosen.where(chosen != markers.eos, markers.blank)
+        chosen = chosen.masked_fill(chosen == markers.eos, markers.blank)
         writes = slots.positions[index] >= LEFT_PAD + slots.delays[index]  # before that the delay fills up
-        token = chosen.where(writes, markers.blank)
-        blanks = (blanks + 1).where(writes & (token == markers.blank), 0)
+        token = chosen.masked_fill(~writes, markers.blank)
+        blanks = (blanks + 1).masked_fill(~writes | (token != markers.blank), 0)
         for state, new in (
             (slots.samples, heard.samples),
             (slots.mel_tail, heard.tails.mel),
@@ -124,7 +124,7 @@ class StepBatch:
             state.index_copy_(0, index, new)
         slots.positions.index_add_(0, index, torch.ones_like(index))
         slots.positions[slots.count] = 0  # the idle slot goes nowhere
-        self.result.copy_(token.where(heard.logits.isfinite().all(dim=1), FAILED))
+        self.result.copy_(token.masked_fill(~heard.logits.isfinite().all(dim=1), FAILED))
 
     def _penalised(self, logits: Tensor, blanks: Tensor) -> Tensor:
         if self._penalty is None:
