@@ -75,13 +75,13 @@ class JsonSocket:
         """
         with _errors_of(self._url):
             message = await self._socket.receive()
-        if message.type is not aiohttp.WSMsgType.TEXT:
+        if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
             raise EndpointUnreachable(
                 f"{self._url} closed the connection (code {self._socket.close_code}): look at the server's log",
                 retry_after_s=0.0,
             )
         try:
-            found: Any = json.loads(message.data)
+            found: Any = json.loads(message.data) if message.type is aiohttp.WSMsgType.TEXT else None
         except ValueError:
             found = None
         if not isinstance(found, dict):

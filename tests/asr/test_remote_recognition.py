@@ -289,16 +289,17 @@ async def test_an_unknown_model_is_said_at_once(realtime_server: Any, voice: NDA
     [
         (vllm, "{oops"),
         (vllm, "7"),
+        (vllm, b"{}"),
         (vllm, '{"type": "transcription.delta"}'),
         (vllm, '{"type": "transcription.done", "text": null}'),
         (mistral, '{"type": "transcription.text.delta", "text": 7}'),
     ],
 )
 async def test_a_malformed_message_ends_the_connection(
-    make: Make, realtime_server: Any, voice: NDArray[np.float32], nonsense: str
+    make: Make, realtime_server: Any, voice: NDArray[np.float32], nonsense: str | bytes
 ) -> None:
     async def babble(session: Any, message: dict[str, Any]) -> bool:
-        await session.socket.send_str(nonsense)
+        await (session.socket.send_str if isinstance(nonsense, str) else session.socket.send_bytes)(nonsense)
         return True
 
     realtime_server.fault = babble
