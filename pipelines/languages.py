@@ -17,14 +17,14 @@ SMALL_WORDS: Mapping[str, frozenset[str]] = {
         "nous sont au aux ce cette quoi plaît très bien à",
         "es": "el los las y es una un usted que en por para con no hola sí gracias mi su está son muy bien como qué "
         "cómo pero más del al buenos",
-        "de": "der die das und ist ein eine sie ich nicht mit für auf zu den von wie was haben hallo ja nein danke bitte "
-        "mein ihr wir sind sehr gut guten im es",
+        "de": "der die das und ist ein eine sie ich nicht mit für auf zu den von wie was haben hallo ja nein danke "
+        "bitte mein ihr wir sind sehr gut guten im es",
         "it": "il lo gli e è una un che di per non con sono ciao sì grazie mio suo come cosa molto bene prego questo "
         "della nel buongiorno ma anche",
-        "pt": "o os as e é uma um que em por para com não olá sim obrigado obrigada meu seu está são muito bem como mas "
-        "mais do da no na você",
-        "nl": "de het een en is van ik je u niet met voor op te dat hoe wat heb hallo ja nee dank alstublieft mijn uw wij "
-        "zijn zeer goed goede maar ook",
+        "pt": "o os as e é uma um que em por para com não olá sim obrigado obrigada meu seu está são muito bem como "
+        "mas mais do da no na você",
+        "nl": "de het een en is van ik je u niet met voor op te dat hoe wat heb hallo ja nee dank alstublieft mijn uw "
+        "wij zijn zeer goed goede maar ook",
     }.items()
 }
 SCRIPTS: Mapping[str, re.Pattern[str]] = {"ar": re.compile(r"[\u0600-\u06ff]+"), "hi": re.compile(r"[\u0900-\u097f]+")}
