@@ -109,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda or cuda:1")
 
     settings = commands.add_parser("settings", help="List every setting, its default and its meaning, as Markdown.")
+    settings.add_argument("--toml", action="store_true", help="as a TOML file to copy and change")
     settings.set_defaults(command=_settings_page)
     command("token", _token, "Print a token that opens a call for a short while.")
     return parser
@@ -252,10 +253,11 @@ def _verify(options: argparse.Namespace) -> int:
     return _DONE if is_right else _FAILED
 
 
-def _settings_page(_: argparse.Namespace) -> int:
+def _settings_page(options: argparse.Namespace) -> int:
+    from agent.example_page import example_page
     from agent.settings_page import settings_page
 
-    print(settings_page(), end="")
+    print(example_page() if options.toml else settings_page(), end="")
     return _DONE
 
 

@@ -28,10 +28,10 @@ def settings_page() -> str:
 
 
 def _sections(model: type[BaseModel]) -> Iterator[str]:
-    plain = {name: field for name, field in model.model_fields.items() if not list(_models(field.annotation))}
+    plain = {name: field for name, field in model.model_fields.items() if not list(models_of(field.annotation))}
     yield from _table("", plain)
     for part, field in model.model_fields.items():
-        members = list(_models(field.annotation))
+        members = list(models_of(field.annotation))
         for member in members:
             kind = member.model_fields.get("kind")
             yield f"\n## `{part}`" + (f", kind `{kind.default}`" if kind else "")
@@ -41,7 +41,7 @@ def _sections(model: type[BaseModel]) -> Iterator[str]:
 
 def _leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
     for name, field in model.model_fields.items():
-        members = list(_models(field.annotation))
+        members = list(models_of(field.annotation))
         for member in members:
             yield from _leaves(member, f"{prefix}{name}.")
         if named := table_of(field.annotation):
@@ -76,9 +76,10 @@ def toml_value(value: object) -> str:
     return str(value)
 
 
-def _models(annotation: object) -> Iterator[type[BaseModel]]:
+def models_of(annotation: object) -> Iterator[type[BaseModel]]:
+    """The models that a setting may be: one for a table, several for a tagged union, none for a plain value."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     elif get_origin(annotation) in (Union, types.UnionType, Annotated):
         for member in get_args(annotation):
-            yield from _models(member)
+            yield from models_of(member)

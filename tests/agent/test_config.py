@@ -1,5 +1,6 @@
 """Settings: which layer wins, and the one line that each mistake gets."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -207,3 +208,11 @@ def test_secrets_are_never_shown(tmp_path: Path) -> None:
     line = the_error(write(tmp_path, "[webrtc.signalling]\ntoken_secret = 424242"))
     assert "424242" not in line
     assert "token_secret" in line
+
+
+def test_the_agent_of_the_readme_can_be_loaded(tmp_path: Path) -> None:
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    (toml,) = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
+    settings = load_settings(write(tmp_path, toml), {})
+    assert settings.call.languages == ("en", "fr")
+    assert settings.tools.mcp["menu"].command == ("python", "menu_server.py")
