@@ -99,7 +99,7 @@ class ReplyService(AIService):
         except LanguageModelError as error:
             logger.error("reply failed: %s", error)
             await self.push_error(f"reply failed: {error}", exception=error)
-            await self.push_frame(LLMTextFrame(APOLOGY))
+            await self.push_frame(LLMTextFrame(f"\n{APOLOGY}"))  # apart from the words before it
             calls.clear()
         await self.push_frame(LLMFullResponseEndFrame())
         return "".join(text), calls

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
@@ -29,6 +30,8 @@ from llm.interface import LanguageModel, Message, Reply, TextDelta, Tool, ToolCa
 from llm.remote import ChatModel
 from pipelines.call import Engines, prepare, run_call
 from pipelines.config import CallConfig
+from pipelines.conversation import INTERRUPTED
+from pipelines.reply import APOLOGY
 from tts.config import EspeakConfig, OmniSpeechConfig
 from tts.espeak import EspeakSynthesizer
 from tts.fallback import FallbackSynthesizer
@@ -39,9 +42,9 @@ from webrtc.call import Call
 from webrtc.config import WebRTCConfig
 
 HOST = "127.0.0.1"
-PATIENCE_S = 40.0  # for what takes a second on a quiet machine
-CHUNKS_BEFORE = 12  # of a stopping sentence: a second of it
-PIECES_BEFORE = 6  # of a stopping reply
+PATIENCE_S = 30.0  # for what takes a second on a quiet machine
+CHUNKS_BEFORE = 30  # of a stopping sentence: 2.4 s of it
+PIECES_BEFORE = 6  # of a stopping reply: words
 
 Event = dict[str, Any]
 
@@ -132,8 +135,7 @@ class StoppingReply:
             piece = await anext(self._reply)
             if isinstance(piece, ToolCall):
                 return piece
-            self._words = piece.text.split(" ")
-            self._words[1:] = [f" {word}" for word in self._words[1:]]
+            self._words = re.findall(r"\s*\S+", piece.text)
         return TextDelta(self._words.pop(0))
 
     def cancel(self) -> None:
@@ -165,6 +167,7 @@ class EngineServer:
         self._mouth = StoppingSynthesizer(mouth, self.sentence)
         self._runner: web.AppRunner | None = None
         self._port = 0
+        self.has_ears = asyncio.Event()  # since it was started, somebody has begun to be heard
 
     @property
     def url(self) -> str:
@@ -174,10 +177,15 @@ class EngineServer:
         config = EngineServerConfig()
         models = Models(asr=Model("ears", "", 1), llm=Model("mind", "", 1), tts=Model("mouth", "", 1))
         app = application(config, Access(config), models, self._ears, self.mind, self._mouth)
+        app.on_response_prepare.append(self._on_answer)
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, HOST, self._port, reuse_address=True).start()
         self._port = self._runner.addresses[0][1]
+
+    async def _on_answer(self, _: web.Request, response: web.StreamResponse) -> None:
+        if isinstance(response, web.WebSocketResponse):
+            self.has_ears.set()
 
     async def kill(self) -> None:
         """As a process that dies: nobody hears another byte of it, nor can anybody connect."""
@@ -190,6 +198,7 @@ class EngineServer:
                     connection.transport.abort()
             await self._runner.cleanup()
             self._runner = None
+        self.has_ears.clear()
         self.sentence.is_armed = self.reply.is_armed = False
 
 
@@ -216,7 +225,7 @@ async def embedded() -> AsyncIterator[Engines]:
         SphinxRecognizer(SphinxConfig(), training_sentences()) as ears,
         EspeakSynthesizer(EspeakConfig()) as mouth,
     ):
-        yield Engines(ears, mouth, NotingModel(DemoMind(DemoConfig())))
+        yield Engines(ears, mouth, DemoMind(DemoConfig()))
 
 
 @pytest.fixture
@@ -261,7 +270,6 @@ class Conversation:
                 if event.get("type") != "parley":
                     continue
                 self.events.append(event)
-                print(event)
                 if event["event"] == name and all(text in event[key].lower() for key, text in values.items()):
                     return event
 
@@ -273,7 +281,7 @@ class Conversation:
 
 
 @asynccontextmanager
-async def calling(engines: Engines, config: CallConfig) -> AsyncIterator[Conversation]:
+async def calling(engines: Engines, config: CallConfig) -> AsyncGenerator[Conversation]:
     """A call under way, its greeting heard; it must end as every call does."""
     async with asyncio.TaskGroup() as group, Call(WebRTCConfig(loopback=True)) as call:
         carried = group.create_task(run_call(call, engines, config, tools=(), observer=Metrics()))
@@ -293,28 +301,69 @@ async def kill_at(stop: Stop, server: EngineServer) -> None:
     await server.kill()
 
 
-def last_heard(conversation: Conversation) -> str:
-    """The whole of the newest message of the agent, as far as it was heard."""
-    return next(event["message"] for event in reversed(conversation.events) if event["event"] == "heard").strip()
+async def whole_reply(messages: Sequence[Message]) -> str:
+    """What the scripted mind says to these, undisturbed."""
+    async with DemoMind(DemoConfig()).reply(messages) as reply:
+        return "".join([piece.text async for piece in reply if isinstance(piece, TextDelta)])
 
 
 async def test_stand_ins_finish_the_sentence_and_the_call(
     remote: Engines, embedded: Engines, server: EngineServer, config: CallConfig
 ) -> None:
+    stand_in = NotingModel(embedded.language_model)
     engines = Engines(
         FallbackRecognizer([remote.recognizer, embedded.recognizer]),
         FallbackSynthesizer([remote.synthesizer, embedded.synthesizer]),
-        FallbackLanguageModel([remote.language_model, embedded.language_model]),
+        FallbackLanguageModel([remote.language_model, stand_in]),
     )
     async with calling(engines, config) as conversation:
         server.sentence.is_armed = True
         await conversation.say("tell me a story")
         await kill_at(server.sentence, server)
+        story = await whole_reply(server.mind.asked)
         await conversation.hears("marta")
         await conversation.say("stop please")
         cut = await conversation.until("interrupted")
-        await conversation.say("what is twelve times seven")
-        await conversation.hears("eighty")
+        await conversation.until("state", state="thinking")
         await conversation.listens()
+        await conversation.say("what is twelve times seven")
+        await conversation.hears("times")
+    assert "marta" in cut["heard"].lower()
+    assert story.startswith(cut["heard"])  # nothing is missing, nothing was said twice
+    assert Message("assistant", cut["heard"] + INTERRUPTED) in stand_in.asked
 
-    assert isinstance(embedded.language_model, NotingModel)
+
+async def test_without_stand_ins_the_call_outlives_its_engines(
+    remote: Engines, server: EngineServer, config: CallConfig
+) -> None:
+    async with calling(remote, config) as conversation:
+        server.sentence.is_armed = True
+        await conversation.say("tell me a story")
+        await kill_at(server.sentence, server)
+        story = await whole_reply(server.mind.asked)
+        await conversation.listens()
+        await server.start()
+        await server.has_ears.wait()
+        await conversation.say("what is twelve times seven")
+        await conversation.hears("times")
+    [told] = [message.content for message in server.mind.asked if story.startswith(message.content[:8])]
+    assert 0 < len(told) < len(story) / 2
+    assert story.startswith(told)
+
+
+async def test_a_mind_that_dies_in_mid_reply_is_apologised_for(
+    remote: Engines, embedded: Engines, server: EngineServer, config: CallConfig
+) -> None:
+    engines = Engines(embedded.recognizer, embedded.synthesizer, remote.language_model)
+    async with calling(engines, config) as conversation:
+        server.reply.is_armed = True
+        await conversation.say("tell me a story")
+        await kill_at(server.reply, server)
+        await conversation.hears("sorry")
+        await conversation.listens()
+        await server.start()
+        await conversation.say("what is twelve times seven")
+        await conversation.hears("times")
+    story = await whole_reply(server.mind.asked[:2])
+    begun = " ".join(story.split()[:PIECES_BEFORE])
+    assert server.mind.asked[2] == Message("assistant", f"{begun} {APOLOGY}")
