@@ -64,6 +64,7 @@ class FallbackConfig(BaseModel):
     """Engines that take over, in this order, when the chosen one fails or is full in the middle of a call.
 
     They are lists of tables like `[asr]`, `[llm]` and `[tts]`: `[[fallback.tts]]` with a `kind` and its settings.
+    A remote engine that has another behind it hands over at once with `retry_limit_s = 0`; else it tries again first.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
