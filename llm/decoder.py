@@ -15,7 +15,7 @@ from torch.nn import functional
 from llm.architecture import DecoderConfig
 from llm.attention import Mix, Segment, Store, attend_gathered, attend_segments, store_turned
 from llm.cache import PagedCache
-from llm.layers import Layer, LayerShape, RMSNorm, linear, rotary_frequencies, rotation
+from llm.layers import Layer, LayerShape, RMSNorm, linear, multiply, rotary_frequencies, rotation
 from llm.weights import Recipe, under
 
 Reading = Literal["segments", "gathered", "paged"]
@@ -70,7 +70,7 @@ class Decoder(nn.Module):
         """Scores [..., V] float32 of the next token for hidden states [..., D]."""
         assert self.config.head != "none", "this decoder has no language model head"
         matrix = self.tok_embeddings.weight if self.output is None else self.output.weight
-        return functional.linear(hidden, matrix).to(torch.float32)
+        return multiply(hidden, matrix).to(torch.float32)
 
     def ffn_scales(self, condition: Tensor) -> Tensor:
         """FFN factors [N, layers, D] for condition vectors [N, D]; a table of them serves `step` and `prefill`."""

@@ -19,6 +19,9 @@ Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Queries [..., H, hd], keys and values [..., KV, hd] -> mixed values [..., H, hd]."""
 
 
+FEW_ROWS = range(5, 65)  # of a batch; below, functional.linear reads the matrix once, above, both are alike
+
+
 @dataclass(frozen=True, slots=True)
 class LayerShape:
     """Sizes of one layer. The attention width, n_heads * head_dim, need not equal dim."""
@@ -46,9 +49,27 @@ class LayerShape:
         return self.n_kv_heads * self.head_dim
 
 
-def linear(inputs: int, outputs: int, device: torch.device | str | None, dtype: torch.dtype | None) -> nn.Linear:
+def multiply(x: Tensor, matrix: Tensor) -> Tensor:
+    """x @ matrix.T, [..., out] for [..., in] and [out, in].
+
+    On a CPU in float32 a few rows go to the right of the matrix: there MKL multiplies 8 rows in two thirds of the time.
+    """
+    if x.device.type == "cpu" and x.dtype == torch.float32 and x.dim() == 2 and len(x) in FEW_ROWS:
+        return (matrix @ x.t()).t().contiguous()
+    return functional.linear(x, matrix)
+
+
+class Matrix(nn.Linear):
     """A matrix without bias, as everywhere in these models."""
-    return nn.Linear(inputs, outputs, bias=False, device=device, dtype=dtype)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[..., out] of [..., in]."""
+        return multiply(input, self.weight)
+
+
+def linear(inputs: int, outputs: int, device: torch.device | str | None, dtype: torch.dtype | None) -> nn.Linear:
+    """A matrix of that size, uninitialised."""
+    return Matrix(inputs, outputs, bias=False, device=device, dtype=dtype)
 
 
 class RMSNorm(nn.Module):
