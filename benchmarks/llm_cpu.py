@@ -158,7 +158,7 @@ def main() -> None:
     is_quick: bool = parser.parse_args().quick
     torch.set_num_threads(1)
     logging.getLogger("llm").setLevel(logging.ERROR)  # every reply is cut
-    sizes, tokens, repeats = (TINY, 8, 1) if is_quick else (MIDDLE, 32, 3)
+    sizes, tokens, repeats = (TINY, 8, 1) if is_quick else (MIDDLE, 64, 3)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_tokenizer(folder, sizes["vocab_size"])
