@@ -92,9 +92,8 @@ class McpTools:
                     await self._until_lost(client)
             except Exception as error:  # of a server that is not ours, through three libraries
                 if not ready.done():
-                    ready.set_exception(
-                        ToolUnavailable(f"tools.mcp.{self._name}: cannot be reached ({_cause(error)}); start it")
-                    )
+                    told = f"tools.mcp.{self._name}: cannot be reached ({_cause(error)}); start it"
+                    ready.set_exception(error if isinstance(error, ToolUnavailable) else ToolUnavailable(told))
                     return
                 _log.warning("tools of %s are gone for now: %s", self._name, _cause(error))
             finally:

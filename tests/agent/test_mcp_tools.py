@@ -169,6 +169,13 @@ async def test_a_tool_that_the_server_lacks(program: Path) -> None:
             pass
 
 
+async def test_without_the_package_the_command_is_told(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mcp", None)
+    with pytest.raises(ToolUnavailable, match=r"^the package mcp is not installed; run: .* '.\[mcp\]'$"):
+        async with McpTools("shop", over_pipes(program)):
+            pass
+
+
 async def test_a_toolbox_has_them_beside_its_own(program: Path) -> None:
     config = ToolsConfig(use=("end_call",), mcp={"shop": over_pipes(program, tools=("menu",))})
     async with open_toolbox(config) as toolbox:
