@@ -1,8 +1,8 @@
 """Speech to text on a server of someone else's that listens over a web socket, whatever its dialect.
 
 A stream keeps one connection for all its turns. When that is lost, another takes its place and hears again what was
-not answered. Not through `mistralai` for Mistral's: its connection swallows the cancellation of whoever reads from it, and
-so a call could not be ended while it listens.
+not answered. Not through `mistralai` for Mistral's: its connection swallows the cancellation of whoever reads from it,
+and so a call could not be ended while it listens.
 """
 
 import asyncio
