@@ -18,7 +18,7 @@ test: $(VENV)/installed-test
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 $(BENCHMARKS): bench-%: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks.$* $(ARGS)

@@ -1,7 +1,7 @@
 """One call: the chain from the caller's microphone to the caller's ear, on one screen.
 
 microphone -> voice detection -> recognition -> turn-taking -> reply -> speech -> playout -> heard
-                      \\_________ barge-in: suspect, cut or resume _________/
+                      \\_________ barge-in: suspect, hush, cut or resume ___/
 """
 
 import asyncio
