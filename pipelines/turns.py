@@ -10,7 +10,7 @@ from pipelines.config import TurnConfig
 
 # Words that nobody ends a sentence with; a turn that stops on one has not stopped.
 UNFINISHED = frozenset(
-    "a an the and but or so because if when while that which who of to for from with at by in on into about than as "
+    "a an the and but or so because if when while that which who of to for from with at by in into about than as "
     "my your his her our their this these is are was were am will would can could should um uh er "
     "et mais ou de le la les un une und aber oder der die das ein eine zu mit y pero el los con que e ma o il di "
     "en maar of het een van".split()

@@ -59,6 +59,7 @@ def test_habit_follows_the_caller() -> None:
         ("call me at um", True),
         ("what time is it", False),
         ("stop", False),
+        ("hold on", False),
         ("", False),
     ],
 )
