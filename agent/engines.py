@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from llm.comparison import Comparison
     from llm.steploop import StepLoop
     from pipelines.call import Engines
-    from tts.verify import Comparison as SpeechComparison
 
 Engine = TypeVar("Engine")
 
@@ -230,9 +229,7 @@ def _require(package: str, setting: str, *, extra: str) -> None:
         )
 
 
-def comparisons(
-    part: Literal["asr", "tts"], checkpoint: Path, cases: Path, device: str
-) -> Iterator["Comparison | SpeechComparison"]:
+def comparisons(part: Literal["asr", "tts"], checkpoint: Path, cases: Path, device: str) -> Iterator["Comparison"]:
     """A checkpoint's numbers on this machine beside a reference's, one for each tensor of the cases.
 
     Raises:

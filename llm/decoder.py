@@ -6,6 +6,7 @@ and grown.
 """
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Literal, cast
 
 import torch
@@ -20,6 +21,13 @@ from llm.weights import Recipe, under
 
 Reading = Literal["segments", "gathered", "paged"]
 """How a decode step reads the cache: see `llm.attention`. "segments" needs a CPU, "paged" needs CUDA with Triton."""
+
+
+def default_reading(device: torch.device) -> Reading:
+    """The fastest way to read the cache that this machine has."""
+    if device.type != "cuda":
+        return "segments"
+    return "paged" if find_spec("triton") else "gathered"
 
 
 class DelayCondition(nn.Module):

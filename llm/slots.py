@@ -6,25 +6,17 @@ padding rows of a batch point at it.
 """
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 
 import torch
 
 from llm.attention import Segment
 from llm.cache import CacheFull, PagedCache
-from llm.decoder import Reading
+from llm.decoder import Reading, default_reading
 from llm.ministral import Ministral, without_window
 from llm.prefixes import PrefixTree
 
 PAGE_TOKENS = 32
 DRAWN = 64  # random numbers drawn at once
-
-
-def default_reading(device: torch.device) -> Reading:
-    """The fastest way to read the cache that this machine has."""
-    if device.type != "cuda":
-        return "segments"
-    return "paged" if find_spec("triton") else "gathered"
 
 
 class ReplySlots:

@@ -7,14 +7,13 @@ Slot number `count` is idle: padding rows of a batch point at it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
 from llm.attention import Segment
 from llm.cache import PagedCache, Prefix
-from llm.decoder import Reading
+from llm.decoder import Reading, default_reading
 from tts.voxtral import VoxtralTTS
 
 NOISE_FRAMES = 64  # frames of noise drawn at once
@@ -31,13 +30,6 @@ class Start:
     text_ids: Sequence[int]
     seed: int  # of its noise
     guidance: float = DEFAULT_GUIDANCE
-
-
-def default_reading(device: torch.device) -> Reading:
-    """The fastest way to read the cache that this machine has."""
-    if device.type != "cuda":
-        return "segments"
-    return "paged" if find_spec("triton") else "gathered"
 
 
 class SpeechSlots:

@@ -16,6 +16,7 @@ from torch import Tensor
 from llm.attention import Segment
 from llm.cache import PagedCache
 from llm.checkpoint import CheckpointIncomplete
+from llm.comparison import EXACT, Comparison, compare
 from tts.euler import euler_step, guide
 from tts.flow import time_embedding
 from tts.frames import FrameBatch
@@ -24,7 +25,6 @@ from tts.voxtral import VoxtralTTS
 
 STATE_TOLERANCE = 1e-4  # hidden states, velocities, block outputs, in float32
 WAVE_TOLERANCE = 2e-5
-EXACT = 0.0
 PAGE_TOKENS = 16
 RUNS = ("e2e", "e2e_end")
 
@@ -45,20 +45,6 @@ class Prompt:
     ids: list[int]
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """How far one tensor is from the reference's."""
-
-    name: str
-    error: float  # largest absolute difference; infinite if the shapes differ or a number is missing
-    tolerance: float
-
-    @property
-    def ok(self) -> bool:
-        """Whether the difference is allowed."""
-        return self.error <= self.tolerance
-
-
 def verify(checkpoint: Path, cases: Path, device: torch.device | str) -> Iterator[Comparison]:
     """Run every case of a golden set in float32 and compare, one result per expected tensor.
 
@@ -76,19 +62,14 @@ def verify(checkpoint: Path, cases: Path, device: torch.device | str) -> Iterato
     unused = set(expected)
     for name, found in _outputs(model, expected, prompts):
         unused.discard(name)
-        yield compare(name, found, expected.get(name))
+        yield compare(name, found, expected.get(name), tolerance_of(name))
     for name in sorted(unused - INPUTS):  # an expectation that nobody checked is a miss
         yield Comparison(name, float("inf"), EXACT)
 
 
-def compare(name: str, found: Tensor, expected: Tensor | None) -> Comparison:
-    """Compare one tensor; integers must be equal, and a missing expectation or a NaN is infinitely wrong."""
-    whole = not found.is_floating_point()
-    tolerance = EXACT if whole else WAVE_TOLERANCE if ".wave" in name else STATE_TOLERANCE
-    if expected is None or found.shape != expected.shape:
-        return Comparison(name, float("inf"), tolerance)
-    error = (found.to(torch.float64) - expected.to(torch.float64)).abs().amax() if found.numel() else torch.zeros(())
-    return Comparison(name, error.nan_to_num(nan=float("inf")).item(), tolerance)
+def tolerance_of(name: str) -> float:
+    """What a floating-point tensor of the golden set may differ by."""
+    return WAVE_TOLERANCE if ".wave" in name else STATE_TOLERANCE
 
 
 def _read(cases: Path, device: torch.device) -> tuple[dict[str, Tensor], list[Prompt]]:

@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from llm.checkpoint import CheckpointIncomplete
-from tts.verify import INPUTS, compare, verify
+from llm.comparison import compare
+from tts.verify import INPUTS, STATE_TOLERANCE, WAVE_TOLERANCE, tolerance_of, verify
 
 GOLDEN = Path(__file__).parents[1] / "data" / "voxtral-tts"
 CASES = GOLDEN / "cases.safetensors"
@@ -45,11 +46,11 @@ def test_an_expectation_that_nobody_computes_is_a_miss(tmp_path: Path) -> None:
 
 
 def test_shape_and_nan_are_infinitely_wrong() -> None:
-    assert compare("lm.hidden", torch.zeros(2, 3), torch.zeros(3, 2)).error == float("inf")
-    assert compare("lm.hidden", torch.tensor([float("nan")]), torch.zeros(1)).error == float("inf")
-    assert compare("lm.hidden", torch.full((2,), 9e-5), torch.zeros(2)).ok
-    assert not compare("codec.wave", torch.full((2,), 9e-5), torch.zeros(2)).ok
-    assert not compare("fm.codes", torch.tensor([4]), torch.tensor([5])).ok
+    assert compare("lm.hidden", torch.zeros(2, 3), torch.zeros(3, 2), STATE_TOLERANCE).error == float("inf")
+    assert compare("lm.hidden", torch.tensor([float("nan")]), torch.zeros(1), STATE_TOLERANCE).error == float("inf")
+    assert compare("lm.hidden", torch.full((2,), 9e-5), torch.zeros(2), tolerance_of("lm.hidden")).ok
+    assert not compare("codec.wave", torch.full((2,), 9e-5), torch.zeros(2), tolerance_of("codec.wave")).ok
+    assert not compare("fm.codes", torch.tensor([4]), torch.tensor([5]), WAVE_TOLERANCE).ok
 
 
 def test_a_missing_golden_set_is_one_clear_line(tmp_path: Path) -> None:
