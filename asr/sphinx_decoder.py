@@ -17,6 +17,20 @@ from pocketsphinx.lm import ArpaBoLM  # pyright: ignore[reportMissingTypeStubs]
 
 # Little mass for word sequences that no sentence has: measured, half the word errors of the builder's default, 0.5.
 _DISCOUNT_MASS = 0.02
+# How a hum of assent sounds beyond the dictionary's one form, "AH M HH AH M"; unknown hums are taken for short words.
+_HUMS = """\
+mhm(2) M HH AH M
+mhm(3) M AH HH AH M
+mhm(4) M AH HH M
+mhm(5) M HH M
+mhm(6) M AH M
+mhm(7) M UH HH UH M
+mhm(8) HH UH M
+mhm(9) AH M
+"""
+# Wider beams than the defaults take a sixth of the word errors away for a tenth more time; `ascale` sharpens the
+# posteriors, so that less of what was rightly understood is doubted.
+_SEARCH = {"beam": 1e-60, "wbeam": 1e-40, "pbeam": 1e-60, "ascale": 16.0}
 _DECOYS = 500
 _DECOY_SENTENCES = 1000
 _DECOY_PHONES = range(4, 8)
@@ -83,7 +97,8 @@ def write_model(sentences: Collection[str], folder: Path) -> None:
     decoys = generator.sample(others, _DECOYS)
     names = [line.split(maxsplit=1)[0] for line in decoys]
     decoy_sentences = (" ".join(generator.choices(names, k=3)) for _ in range(_DECOY_SENTENCES))
-    (folder / _DICTIONARY).write_text("".join(pronunciations + decoys))
+    hums = _HUMS if "mhm" in wanted else ""
+    (folder / _DICTIONARY).write_text("".join(pronunciations + decoys) + hums)
     model = ArpaBoLM(text="\n".join((*sentences, *decoy_sentences)), add_start=True, discount_mass=_DISCOUNT_MASS)
     model.compute()
     with (folder / _LANGUAGE_MODEL).open("w") as file:
@@ -117,6 +132,7 @@ class DecoderPool:
             lm=str(self._folder / _LANGUAGE_MODEL),
             dict=str(self._folder / _DICTIONARY),
             fwdflat=False,
+            **_SEARCH,
             loglevel="FATAL",
         )
 

@@ -80,7 +80,8 @@ _PATTERNS: tuple[tuple[int, str], ...] = (
     (30, "(yes|yes please|okay) book it"),
     (50, "(no|nope|no thanks|no thank you|not now|that's wrong)"),
     (40, "(never mind|cancel|cancel that|forget it|nothing)"),
-    (60, "(mhm|uh huh|yeah|okay|right|i see|all right|mm)"),
+    (60, "(yeah|okay|right|i see|all right)"),
+    (300, "(mhm|mhm|uh huh|hmm|mm)"),  # said all the time over a story
     (300, "{stop}"),
     (40, "(okay |no |please |){stop}(| please| now| talking)"),
     (80, "{wait}(| please)"),

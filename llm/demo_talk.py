@@ -35,7 +35,7 @@ _ASKS_AGAIN = (
     *("say that again", "say it again", "say again", "repeat that", "repeat it", "repeat please", "please repeat"),
     *("once more", "once again", "pardon", "what did you say", "come again"),
 )
-_YES = ("yes", "yes please", "yeah", "okay", "ok", "right", "sure", "mhm", "uh huh", "mm", "i see", "all right")
+_YES = ("yes", "yes please", "yeah", "okay", "ok", "right", "sure", "mhm", "uh huh", "hmm", "mm", "i see", "all right")
 _NO = (
     "no",
     "no thanks",

@@ -16,8 +16,11 @@ from pipelines.config import BargeInConfig
 
 BACKCHANNELS = frozenset(
     "mhm mm mmm hm hmm mhmm uh huh uhhuh ah aha oh okay ok yeah yes yep right sure good nice wow really exactly "
+    "cool great "
     "oui ouais d'accord voilà ja genau stimmt sí vale claro già certo sim goed precies haan accha نعم हाँ अच्छा".split()
 )
+# Words that ask for nothing unless others stand beside them: what a recogniser makes of half a breath.
+PARTICLES = frozenset("a an and are at can could do for in is it of on that the then to would you".split())
 HUM_SHARE = 0.6  # of the voiced sound, hummed: a closed mouth does not take the floor
 FASTEST_WORDS_PER_S = 6.0  # what was said faster was not said: recognisers hear words in a hum
 
@@ -76,9 +79,9 @@ WAIT = Verdict(Decision.WAIT)
 
 
 def asks_for_floor(words: str) -> bool:
-    """Whether the recognised words are more than back-channels; "…" stands for what was not understood."""
+    """Whether the recognised words are more than back-channels and particles; "…" is what was not understood."""
     plain = (word.strip(".,!?…") for word in words.lower().replace("-", " ").split())
-    return any(word and word not in BACKCHANNELS for word in plain)
+    return any(word and word not in BACKCHANNELS | PARTICLES for word in plain)
 
 
 def is_too_fast(evidence: Evidence) -> bool:

@@ -135,6 +135,16 @@ async def test_a_word_is_in_a_partial_before_the_pause(engine: SphinxRecognizer,
     assert transcripts[-1].text == word
 
 
+@pytest.mark.parametrize("voice", ["en_male", "en_female"])
+@pytest.mark.parametrize(("said", "heard"), [("mahm", "mhm"), ("mahhahm", "mhm"), ("uh-huh", "uh huh")])
+async def test_a_hum_of_assent_is_no_other_word(
+    engine: SphinxRecognizer, say: Say, voice: str, said: str, heard: str
+) -> None:
+    async with engine.listen() as stream:
+        await hear(stream, await say("tell me a story", voice))
+        assert (await hear(stream, await say(said, voice)))[-1].text == heard
+
+
 async def test_partials_are_paced(engine: SphinxRecognizer, say: Say) -> None:
     async with engine.listen() as stream:
         *partials, final = await hear(stream, await say("book a table for four on friday at seven", "en_female"))
