@@ -24,6 +24,16 @@ class AgentVoice:
         """Whether the agent speaks or is about to."""
         return self.reply.is_busy or self.speech.is_busy or self.output.is_speaking
 
+    def keep_back(self) -> None:
+        """Prepare the next reply without a sound and without a tool run, until `release` or `silence`."""
+        self.reply.keep_back()
+        self.speech.keep_back()
+
+    def release(self) -> None:
+        """Let a reply that was kept back be heard."""
+        self.reply.release()
+        self.speech.release()
+
     def duck(self) -> None:
         """Go on quietly with what playout has; synthesise no further."""
         self.playout.duck(self.config.duck_db, self.config.ramp_ms)
@@ -42,3 +52,4 @@ class AgentVoice:
         """Stop the mouth, flush playout, write down what was heard; at once and in one go."""
         wanted_epoch = self.speech.silence()
         self.output.cut(wanted_epoch, fade_ms=self.config.ramp_ms)
+        self.reply.drop()

@@ -39,6 +39,11 @@ class TurnConfig(BaseModel):
         le=1,
         description="Words recognised with less were not understood; in a short sound they are noise.",
     )
+    draft_reply: bool = Field(
+        default=True,
+        description="Prepare the reply at the first pause and keep it back until the turn is over. Faster; a model is "
+        "asked in vain when the caller goes on.",
+    )
     use_smart_turn: bool = Field(default=True, description="Ask Smart Turn about the melody; it is only a hint.")
 
 

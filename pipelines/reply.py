@@ -39,11 +39,26 @@ class ReplyService(AIService):
         self._config = config
         self._tool_runs = ToolRuns(tools, conversation, self._spawn)
         self._is_busy = False
+        self._may_act = asyncio.Event()  # run tools
+        self._may_act.set()
 
     @property
     def is_busy(self) -> bool:
         """Whether a reply is being generated."""
         return self._is_busy
+
+    def keep_back(self) -> None:
+        """The next reply is a draft: generate it, but run no tool before `release`."""
+        self._may_act = asyncio.Event()
+
+    def release(self) -> None:
+        """The draft has become the reply."""
+        self._may_act.set()
+
+    def drop(self) -> None:
+        """The draft is not wanted: until the interruption reaches it, it must still run no tool."""
+        self._may_act = asyncio.Event()
+        self._may_act.set()
 
     async def cleanup(self) -> None:
         """Stop the tools that are still at work."""
@@ -61,6 +76,7 @@ class ReplyService(AIService):
 
     async def _respond(self) -> None:
         self._is_busy = True
+        may_act = self._may_act
         ends_call = False
         try:
             messages = list(self._conversation.messages)
@@ -68,6 +84,7 @@ class ReplyService(AIService):
                 spoken, calls = await self._generate(messages)
                 if not calls:
                     break
+                await may_act.wait()
                 results = await self._tool_runs.run(
                     calls,
                     slow_after_s=self._config.filler_after_ms / 1000,

@@ -65,8 +65,11 @@ class SpeechService(AIService):
         self._task: asyncio.Task[None] | None = None
         self._utterance: Utterance | None = None
         self._epoch = 0  # of the reply being spoken; what belongs to an earlier one is dropped
+        self._failed_epoch: int | None = None  # whose current response could not be spoken on; its rest is dropped
         self._is_accepting = True  # text, from the start of a response until a stop
         self._is_held = False
+        self._may_sound = asyncio.Event()  # else what is ready is kept back
+        self._may_sound.set()
         self._unfinished = 0  # responses begun and not yet handed to playout in full
         self._pushed_samples = 0  # handed on, in playout positions: ahead of playout's own count by what is in flight
 
@@ -74,6 +77,14 @@ class SpeechService(AIService):
     def is_busy(self) -> bool:
         """Whether there is still something to say."""
         return self._unfinished > 0
+
+    def keep_back(self) -> None:
+        """Prepare the next response up to its first chunk of speech, and no further until `release`."""
+        self._may_sound.clear()
+
+    def release(self) -> None:
+        """Let it sound."""
+        self._may_sound.set()
 
     def hold(self) -> None:
         """Synthesise no further; what playout has goes on."""
@@ -97,6 +108,7 @@ class SpeechService(AIService):
         self._epoch += 1
         self._is_accepting = False
         self._is_held = False
+        self._may_sound.set()
         self._unfinished = 0
         self._pushed_samples = 0
         self._splitter.close()
@@ -151,15 +163,19 @@ class SpeechService(AIService):
                 epoch, item = await self._waiting.get()
                 if epoch != self._epoch:
                     continue
-                if isinstance(item, Clause):
+                if not isinstance(item, Clause):
+                    await self._hand_on(item, epoch)
+                elif epoch != self._failed_epoch:
                     await self._speak_clause(item.text, epoch)
-                else:
-                    await self._hand_on(item)
 
-    async def _hand_on(self, border: Frame) -> None:
+    async def _hand_on(self, border: Frame, epoch: int) -> None:
         """Let a border go behind the speech that it ends."""
+        await self._may_sound.wait()
+        if epoch != self._epoch:
+            return
         if isinstance(border, LLMFullResponseEndFrame):
             await self.push_frame(TTSStoppedFrame())
+            self._failed_epoch = None
             self._unfinished -= 1
         await self.push_frame(border)
 
@@ -170,18 +186,23 @@ class SpeechService(AIService):
         language = self._language.of(text)
         if not self._lead_ms():
             self._pushed_samples = self._playout.written_samples
-        await self.push_frame(TTSStartedFrame())
+        has_begun = False
         try:
             async with self._synthesizer.speak(text, voice=self._voices[language], language=language) as utterance:
                 self._utterance = utterance
                 if self._is_held:
                     utterance.hold()
                 async for chunk in utterance:
+                    await self._may_sound.wait()
                     if epoch != self._epoch:
                         return
+                    if not has_begun:
+                        has_begun = True
+                        await self.push_frame(TTSStartedFrame())
                     await self._push(chunk, text, epoch)
                     await self._until_wanted(epoch)
         except SynthesisError as error:
+            self._failed_epoch = epoch
             logger.error("speech failed: %s", error)
             await self.push_error(f"speech failed: {error}", exception=error)
         finally:

@@ -32,7 +32,7 @@ from pipelines.frames import TranscriptFrame, VoiceFrame
 from pipelines.observer import Timeline
 from pipelines.overlap import Overlap
 from pipelines.smart_turn import SmartTurn
-from pipelines.turns import CallerTurn, Pause, PauseHabit, is_turn_over
+from pipelines.turns import CallerTurn, Pause, PauseHabit, is_turn_over, may_be_over
 
 UNCLEAR = "…"  # stands for words that were not understood; a mind asks for them again
 
@@ -58,6 +58,7 @@ class TurnTaking(FrameProcessor):
         self._recent = recent
         self._smart_turn = smart_turn
         self._turn: CallerTurn | None = None
+        self._drafted: str | None = None  # the words that a reply is being kept back for
         self._overlap = Overlap(agent, timeline, config.barge_in)
         self._habit = PauseHabit()
         self._sounds_complete: bool | None = None
@@ -91,6 +92,7 @@ class TurnTaking(FrameProcessor):
                 await self._on_onset()
             elif isinstance(frame, InterruptionFrame):
                 self._overlap.end()
+                self._forget_draft()
                 self._agent.silence()
             await self.push_frame(frame, direction)
             if isinstance(frame, VADUserStoppedSpeakingFrame):
@@ -115,6 +117,7 @@ class TurnTaking(FrameProcessor):
         if self._is_paused and self._turn:
             self._habit = self._habit.after(self._silence_ms)
         self._is_paused = False
+        await self._withdraw_draft()
         self._voice_ms = self._config.voice.onset_ms
         self._sounds_complete = None
         if not self._turn and not self._agent.has_floor:
@@ -161,6 +164,7 @@ class TurnTaking(FrameProcessor):
 
     async def _on_typed(self, frame: LLMMessagesAppendFrame) -> None:
         """A client sent text instead of speech."""
+        await self._withdraw_draft()
         for message in frame.messages:
             if isinstance(message, dict) and message.get("role") == "user":
                 self._conversation.caller_said(str(message.get("content", "")))
@@ -189,16 +193,47 @@ class TurnTaking(FrameProcessor):
             sounds_complete=self._sounds_complete,
             usual_pause_ms=self._habit.usual_ms,
         )
-        if not is_turn_over(pause, self._config.turns):
-            return
+        if self._drafted not in (None, turn.words):
+            await self._withdraw_draft()
+        if is_turn_over(pause, self._config.turns):
+            await self._end_turn(turn)
+        elif self._config.turns.draft_reply and self._drafted is None and may_be_over(pause):
+            await self._draft_reply(turn)
+
+    async def _end_turn(self, turn: CallerTurn) -> None:
         self._turn = None
         self._ignored = self._unanswered
         await self.broadcast_frame(UserStoppedSpeakingFrame)
         if turn.words:
             self._timeline.state("thinking")
-            self._conversation.caller_said(turn.words)
             self._agent.output.expect_reply(self._last_speech_at)
-            await self.push_frame(LLMRunFrame())
+            if self._drafted is None:
+                await self._ask_for_reply(turn)
+        self._drafted = None
+        self._agent.release()
+
+    # A reply that nobody hears of until the turn is over
+
+    async def _draft_reply(self, turn: CallerTurn) -> None:
+        self._drafted = turn.words
+        self._agent.keep_back()
+        await self._ask_for_reply(turn)
+
+    async def _withdraw_draft(self) -> None:
+        """The caller goes on: what was prepared is dropped, unheard."""
+        if self._drafted is not None:
+            self._forget_draft()
+            self._agent.silence()
+            await self.broadcast_interruption()
+
+    def _forget_draft(self) -> None:
+        if self._drafted is not None:
+            self._drafted = None
+            self._conversation.reopen_turn()
+
+    async def _ask_for_reply(self, turn: CallerTurn) -> None:
+        self._conversation.caller_said(turn.words)
+        await self.push_frame(LLMRunFrame())
 
     async def _ask_smart_turn(self, smart_turn: SmartTurn) -> None:
         asked_at = self._last_speech

@@ -68,6 +68,11 @@ def required_silence_ms(pause: Pause, config: TurnConfig) -> float:
     return max(base, min(config.adaptation * pause.usual_pause_ms, config.incomplete_ms))
 
 
+def may_be_over(pause: Pause) -> bool:
+    """Whether a reply is worth drafting: the words are known and make a whole thought."""
+    return pause.is_transcribed and bool(pause.words.strip()) and not is_unfinished(pause.words)
+
+
 def is_turn_over(pause: Pause, config: TurnConfig) -> bool:
     """Whether the caller has finished."""
     return pause.silence_ms >= required_silence_ms(pause, config)
