@@ -1,5 +1,6 @@
 """A list of recognisers as one: a stream that fails is opened on the next, which hears the turn from its beginning."""
 
+import logging
 from collections import deque
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -12,14 +13,16 @@ from numpy.typing import NDArray
 
 from asr.interface import (
     SAMPLE_RATE_HZ,
-    EngineBusy,
-    EngineUnreachable,
+    AudioRejected,
     Recognition,
+    RecognitionError,
     Recognizer,
     Transcript,
     Word,
 )
 from llm.health import Health
+
+logger = logging.getLogger(__name__)
 
 MEMORY_SAMPLES = 30 * SAMPLE_RATE_HZ  # of a turn, to be heard again; the beginning of a longer one is lost
 
@@ -28,19 +31,17 @@ class FallbackRecognizer:
     """Prefers the first engine that has not failed of late."""
 
     def __init__(self, engines: Sequence[Recognizer]) -> None:
-        self._engines = engines
-        self._health = Health(len(engines))
+        self._health = Health(engines)
 
     def listen(self, *, language: str | None = None) -> Recognition:
         """A stream of the first engine that lets us in."""
-        return _FallbackRecognition(self._engines, self._health, language)
+        return _FallbackRecognition(self._health, language)
 
 
 class _FallbackRecognition:
     """The stream of one engine after the other; when all have failed, the last one's error is the stream's."""
 
-    def __init__(self, engines: Sequence[Recognizer], health: Health, language: str | None) -> None:
-        self._engines = engines
+    def __init__(self, health: Health[Recognizer], language: str | None) -> None:
         self._health = health
         self._language = language
         self._untried = health.order()
@@ -67,15 +68,13 @@ class _FallbackRecognition:
         assert self._stream is not None
         try:
             transcript = await anext(self._stream)
-        except (EngineUnreachable, EngineBusy):
-            self._health.failed(self._tried)
-            if not self._untried:
-                raise
+        except RecognitionError as error:
+            self._pass_over(error)
             await self._open_next()
             return await self.__anext__()
         if transcript.is_final:
             self._forget_turn()
-            self._untried = [index for index in self._health.order() if index != self._tried]
+            self._untried = [engine for engine in self._health.order() if engine is not self._tried]
         return self._shifted(transcript)
 
     def push(self, samples: NDArray[np.float32]) -> None:
@@ -113,13 +112,9 @@ class _FallbackRecognition:
         while True:
             self._tried = self._untried.pop(0)
             try:
-                stream = await self._stack.enter_async_context(
-                    self._engines[self._tried].listen(language=self._language)
-                )
-            except (EngineUnreachable, EngineBusy):
-                self._health.failed(self._tried)
-                if not self._untried:
-                    raise
+                stream = await self._stack.enter_async_context(self._tried.listen(language=self._language))
+            except RecognitionError as error:
+                self._pass_over(error)
             else:
                 break
         self._offset_samples = self._pushed_samples - self._turn_samples
@@ -129,6 +124,15 @@ class _FallbackRecognition:
             else:
                 stream.push(samples)
         self._stream = stream
+
+    def _pass_over(self, error: RecognitionError) -> None:
+        """Leave the current engine for the next; raises its error if that is the caller's doing, or there is none."""
+        if isinstance(error, AudioRejected):
+            raise error
+        self._health.failed(self._tried)
+        if not self._untried:
+            raise error
+        logger.warning("recognition failed, another engine stands in: %s", error)
 
     def _shifted(self, transcript: Transcript) -> Transcript:
         """Positions since the recognition began, whichever engine heard it."""

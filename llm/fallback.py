@@ -1,36 +1,44 @@
 """A list of language models as one: a reply that fails before its first word is asked of the next model."""
 
+import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
 from llm.health import Health
-from llm.interface import EngineBusy, EngineUnreachable, LanguageModel, Message, Reply, TextDelta, Tool, ToolCall
+from llm.interface import (
+    ContextTooLong,
+    LanguageModel,
+    LanguageModelError,
+    Message,
+    Reply,
+    TextDelta,
+    Tool,
+    ToolCall,
+)
+
+logger = logging.getLogger(__name__)
 
 
 class FallbackLanguageModel:
     """Prefers the first model that has not failed of late."""
 
     def __init__(self, models: Sequence[LanguageModel]) -> None:
-        self._models = models
-        self._health = Health(len(models))
+        self._health = Health(models)
 
     def reply(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Reply:
         """The assistant's next message, from the first model that can give one.
 
         A failure after its first word is the caller's to know: nobody can take a word back.
         """
-        return _FallbackReply(self._models, self._health, messages, tools)
+        return _FallbackReply(self._health, messages, tools)
 
 
 class _FallbackReply:
     """The reply of one model after the other; the last one's error is the reply's."""
 
-    def __init__(
-        self, models: Sequence[LanguageModel], health: Health, messages: Sequence[Message], tools: Sequence[Tool]
-    ) -> None:
-        self._models = models
+    def __init__(self, health: Health[LanguageModel], messages: Sequence[Message], tools: Sequence[Tool]) -> None:
         self._health = health
         self._messages = messages
         self._tools = tools
@@ -55,10 +63,8 @@ class _FallbackReply:
         assert self._reply is not None
         try:
             part = await anext(self._reply)
-        except (EngineUnreachable, EngineBusy):
-            self._health.failed(self._tried)
-            if self._has_begun or not self._untried:
-                raise
+        except LanguageModelError as error:
+            self._pass_over(error)
             await self._open_next()
             return await self.__anext__()
         self._has_begun = True
@@ -74,12 +80,18 @@ class _FallbackReply:
         await self._stack.aclose()
         while True:
             self._tried = self._untried.pop(0)
-            model = self._models[self._tried]
             try:
-                self._reply = await self._stack.enter_async_context(model.reply(self._messages, self._tools))
-            except (EngineUnreachable, EngineBusy):
-                self._health.failed(self._tried)
-                if not self._untried:
-                    raise
+                self._reply = await self._stack.enter_async_context(self._tried.reply(self._messages, self._tools))
+            except LanguageModelError as error:
+                self._pass_over(error)
             else:
                 return
+
+    def _pass_over(self, error: LanguageModelError) -> None:
+        """Leave the current model for the next; raises its error if that is the caller's doing, or there is none."""
+        if isinstance(error, ContextTooLong):
+            raise error
+        self._health.failed(self._tried)
+        if self._has_begun or not self._untried:
+            raise error
+        logger.warning("a reply failed, another language model stands in: %s", error)

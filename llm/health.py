@@ -1,23 +1,27 @@
 """Which of several engines to try first: the order of the configuration, those that failed of late last."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+Engine = TypeVar("Engine")
 
 COOL_DOWN_S = 30.0  # after a failure; a dead server costs one attempt in that time, not one a sentence
 
 
-class Health:
-    """Remembers failures; shared by all streams of a list of engines."""
+class Health(Generic[Engine]):
+    """Remembers failures; shared by all streams of a list of engines, to which engines may be added meanwhile."""
 
-    def __init__(self, count: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, engines: Sequence[Engine], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._engines = engines
         self._clock = clock
-        self._ill_until_s = [0.0] * count
+        self._ill_until_s: dict[int, float] = {}  # by the engine's id
 
-    def order(self) -> list[int]:
-        """Every engine's index, the one to try first first."""
+    def order(self) -> list[Engine]:
+        """Every engine, the one to try first first."""
         now_s = self._clock()
-        return sorted(range(len(self._ill_until_s)), key=lambda index: (self._ill_until_s[index] > now_s, index))
+        return sorted(self._engines, key=lambda engine: self._ill_until_s.get(id(engine), now_s) > now_s)
 
-    def failed(self, index: int) -> None:
+    def failed(self, engine: Engine) -> None:
         """An engine did not do what it should."""
-        self._ill_until_s[index] = self._clock() + COOL_DOWN_S
+        self._ill_until_s[id(engine)] = self._clock() + COOL_DOWN_S

@@ -1,5 +1,6 @@
 """A list of synthesisers as one: a clause whose engine fails is finished by the next, from the word it had reached."""
 
+import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -7,7 +8,18 @@ from types import TracebackType
 from typing import Self
 
 from llm.health import Health
-from tts.interface import EngineBusy, EngineUnreachable, SpeechChunk, Synthesizer, Utterance, Voice
+from tts.interface import (
+    LanguageNotSupported,
+    SpeechChunk,
+    SynthesisError,
+    Synthesizer,
+    TextRejected,
+    Utterance,
+    Voice,
+    VoiceNotFound,
+)
+
+logger = logging.getLogger(__name__)
 
 
 class FallbackSynthesizer:
@@ -18,7 +30,7 @@ class FallbackSynthesizer:
         if len(rates) != 1:
             raise ValueError(f"engines that stand in for each other must have one sample rate, not {sorted(rates)}")
         self._engines = engines
-        self._health = Health(len(engines))
+        self._health = Health(engines)
 
     @property
     def sample_rate_hz(self) -> int:
@@ -32,14 +44,13 @@ class FallbackSynthesizer:
 
     def speak(self, text: str, *, voice: str, language: str) -> Utterance:
         """An utterance of `text`, begun by the first engine that lets us in."""
-        return _FallbackUtterance(self._engines, self._health, text, voice, language)
+        return _FallbackUtterance(self._health, text, voice, language)
 
 
 class _FallbackUtterance:
     """The utterance of one engine after the other; the last one's error is the utterance's."""
 
-    def __init__(self, engines: Sequence[Synthesizer], health: Health, text: str, voice: str, language: str) -> None:
-        self._engines = engines
+    def __init__(self, health: Health[Synthesizer], text: str, voice: str, language: str) -> None:
         self._health = health
         self._text = text
         self._voice = voice
@@ -68,10 +79,8 @@ class _FallbackUtterance:
         assert self._utterance is not None
         try:
             chunk = await anext(self._utterance)
-        except (EngineUnreachable, EngineBusy):
-            self._health.failed(self._tried)
-            if not self._untried or self._is_cancelled:
-                raise
+        except SynthesisError as error:
+            self._pass_over(error)
             if not any(map(str.isalnum, self._text[self._spoken_to :])):
                 raise StopAsyncIteration from None
             await self._open_next()
@@ -104,15 +113,22 @@ class _FallbackUtterance:
         while True:
             self._tried = self._untried.pop(0)
             try:
-                self._utterance = await self._stack.enter_async_context(self._begin(self._engines[self._tried]))
-            except (EngineUnreachable, EngineBusy):
-                self._health.failed(self._tried)
-                if not self._untried:
-                    raise
+                self._utterance = await self._stack.enter_async_context(self._begin(self._tried))
+            except SynthesisError as error:
+                self._pass_over(error)
             else:
                 if self._is_held:
                     self._utterance.hold()
                 return
+
+    def _pass_over(self, error: SynthesisError) -> None:
+        """Leave the current engine for the next; raises its error if that is the caller's doing, or there is none."""
+        if isinstance(error, VoiceNotFound | LanguageNotSupported | TextRejected):
+            raise error
+        self._health.failed(self._tried)
+        if not self._untried or self._is_cancelled:
+            raise error
+        logger.warning("speech failed, another engine stands in: %s", error)
 
     def _begin(self, engine: Synthesizer) -> Utterance:
         names = [voice.name for voice in engine.voices]

@@ -9,14 +9,17 @@ import pytest
 from numpy.typing import NDArray
 
 from asr.fallback import FallbackRecognizer
-from asr.interface import EngineUnreachable, Transcript
+from asr.interface import AudioRejected, EngineUnreachable, RecognitionError, Transcript
+
+GONE = EngineUnreachable("gone")
+REFUSED = RecognitionError("answered 401: check the key")
 
 
 class CountingRecognition:
-    """The final transcript of a turn is its number of samples; may die at the first flush instead."""
+    """The final transcript of a turn is its number of samples; may fail at the first flush instead."""
 
-    def __init__(self, *, dies: bool) -> None:
-        self._dies = dies
+    def __init__(self, error: Exception | None) -> None:
+        self.error = error
         self._heard = 0
         self._before = 0
         self._finals: asyncio.Queue[Transcript] = asyncio.Queue()
@@ -33,8 +36,8 @@ class CountingRecognition:
 
     async def __anext__(self) -> Transcript:
         final = await self._finals.get()
-        if self._dies:
-            raise EngineUnreachable("gone")
+        if self.error:
+            raise self.error
         return final
 
     def push(self, samples: NDArray[np.float32]) -> None:
@@ -47,13 +50,13 @@ class CountingRecognition:
 
 
 class CountingRecognizer:
-    def __init__(self, *, dies: bool = False) -> None:
-        self._dies = dies
+    def __init__(self, error: Exception | None = None) -> None:
+        self._error = error
         self.opened = 0
 
     def listen(self, *, language: str | None = None) -> CountingRecognition:
         self.opened += 1
-        return CountingRecognition(dies=self._dies)
+        return CountingRecognition(self._error)
 
 
 def samples(count: int) -> NDArray[np.float32]:
@@ -61,7 +64,7 @@ def samples(count: int) -> NDArray[np.float32]:
 
 
 async def test_the_next_engine_hears_the_turn_from_its_beginning() -> None:
-    first, second = CountingRecognizer(dies=True), CountingRecognizer()
+    first, second = CountingRecognizer(GONE), CountingRecognizer()
     async with FallbackRecognizer([first, second]).listen() as stream:
         stream.push(samples(100))
         stream.push(samples(50))
@@ -83,14 +86,46 @@ async def test_turns_that_were_transcribed_are_not_heard_again() -> None:
         stream.flush()
         assert (await anext(stream)).text == "100"
         stream.push(samples(30))
-        first.stream._dies = True
+        first.stream.error = GONE
         stream.flush()
         final = await anext(stream)
     assert (final.text, final.start_samples, final.end_samples) == ("30", 100, 130)
 
 
 async def test_without_a_stand_in_the_failure_is_told() -> None:
-    async with FallbackRecognizer([CountingRecognizer(dies=True)]).listen() as stream:
+    async with FallbackRecognizer([CountingRecognizer(GONE)]).listen() as stream:
         stream.flush()
         with pytest.raises(EngineUnreachable):
             await anext(stream)
+
+
+class ClosedRecognizer(CountingRecognizer):
+    """Lets nobody in."""
+
+    def listen(self, *, language: str | None = None) -> CountingRecognition:
+        self.opened += 1
+        raise REFUSED
+
+
+@pytest.mark.parametrize("refusing", [ClosedRecognizer(), CountingRecognizer(REFUSED)])
+async def test_a_refused_key_is_noted_once_and_not_noticed(
+    refusing: CountingRecognizer, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = FallbackRecognizer([refusing, CountingRecognizer()])
+    for _ in range(2):
+        async with engine.listen() as stream:
+            stream.push(samples(100))
+            stream.flush()
+            assert (await anext(stream)).text == "100"
+    assert refusing.opened == 1
+    assert caplog.messages == [f"recognition failed, another engine stands in: {REFUSED}"]
+    assert caplog.records[0].levelname == "WARNING"
+
+
+async def test_what_is_wrong_with_the_audio_is_told() -> None:
+    spare = CountingRecognizer()
+    async with FallbackRecognizer([CountingRecognizer(AudioRejected("not finite")), spare]).listen() as stream:
+        stream.flush()
+        with pytest.raises(AudioRejected):
+            await anext(stream)
+    assert spare.opened == 0

@@ -8,9 +8,19 @@ import pytest
 
 from llm.fallback import FallbackLanguageModel
 from llm.health import COOL_DOWN_S, Health
-from llm.interface import EngineUnreachable, Message, TextDelta, Tool, ToolCall
+from llm.interface import (
+    ContextTooLong,
+    EngineUnreachable,
+    LanguageModelError,
+    Message,
+    TextDelta,
+    Tool,
+    ToolCall,
+)
 
-Script = Sequence[str | None]  # None is a failure
+Script = Sequence[str | Exception]
+
+GONE = EngineUnreachable("gone")
 
 
 class ScriptedReply:
@@ -34,8 +44,8 @@ class ScriptedReply:
             word = next(self._script)
         except StopIteration:
             raise StopAsyncIteration from None
-        if word is None:
-            raise EngineUnreachable("gone")
+        if isinstance(word, Exception):
+            raise word
         return TextDelta(word)
 
     def cancel(self) -> None:
@@ -58,14 +68,14 @@ async def read(model: FallbackLanguageModel) -> list[str]:
 
 
 async def test_a_failure_before_the_first_word_is_not_noticed() -> None:
-    dead, alive = ScriptedModel([None]), ScriptedModel(["Good ", "day."])
+    dead, alive = ScriptedModel([GONE]), ScriptedModel(["Good ", "day."])
     assert await read(FallbackLanguageModel([dead, alive])) == ["Good ", "day."]
     assert all(reply.is_left for reply in dead.replies + alive.replies)
 
 
 async def test_a_failure_after_the_first_word_is_told() -> None:
     spare = ScriptedModel(["Good day."])
-    model = FallbackLanguageModel([ScriptedModel(["Good ", None]), spare])
+    model = FallbackLanguageModel([ScriptedModel(["Good ", GONE]), spare])
     with pytest.raises(EngineUnreachable):
         await read(model)
     assert spare.replies == []
@@ -74,14 +84,41 @@ async def test_a_failure_after_the_first_word_is_told() -> None:
 
 async def test_the_last_models_error_is_the_replys() -> None:
     with pytest.raises(EngineUnreachable):
-        await read(FallbackLanguageModel([ScriptedModel([None]), ScriptedModel([None])]))
+        await read(FallbackLanguageModel([ScriptedModel([GONE]), ScriptedModel([GONE])]))
+
+
+async def test_a_refused_key_is_noted_once_and_not_noticed(caplog: pytest.LogCaptureFixture) -> None:
+    refusing = ScriptedModel([LanguageModelError("answered 401: check the key")])
+    model = FallbackLanguageModel([refusing, ScriptedModel(["Good day."])])
+    assert await read(model) == await read(model) == ["Good day."]
+    assert len(refusing.replies) == 1
+    assert caplog.messages == ["a reply failed, another language model stands in: answered 401: check the key"]
+    assert caplog.records[0].levelname == "WARNING"
+
+
+async def test_what_is_wrong_with_the_question_is_told() -> None:
+    spare = ScriptedModel(["Good day."])
+    with pytest.raises(ContextTooLong):
+        await read(FallbackLanguageModel([ScriptedModel([ContextTooLong("too long")]), spare]))
+    assert spare.replies == []
 
 
 def test_an_engine_that_failed_comes_last_until_it_has_cooled_down() -> None:
     now_s = 0.0
-    health = Health(3, clock=lambda: now_s)
-    assert health.order() == [0, 1, 2]
-    health.failed(0)
-    assert health.order() == [1, 2, 0]
+    engines = ["first", "second", "third"]
+    health = Health(engines, clock=lambda: now_s)
+    assert health.order() == ["first", "second", "third"]
+    health.failed("first")
+    assert health.order() == ["second", "third", "first"]
     now_s = COOL_DOWN_S + 1
-    assert health.order() == [0, 1, 2]
+    assert health.order() == ["first", "second", "third"]
+
+
+def test_an_engine_may_be_added() -> None:
+    engines = ["second"]
+    health = Health(engines)
+    health.failed("second")
+    engines.insert(0, "first")
+    assert health.order() == ["first", "second"]
+    health.failed("first")
+    assert health.order() == ["first", "second"]

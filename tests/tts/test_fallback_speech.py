@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 from tts.fallback import FallbackSynthesizer
-from tts.interface import EngineBusy, EngineUnreachable, SpeechChunk, Voice
+from tts.interface import (
+    EngineBusy,
+    EngineUnreachable,
+    LanguageNotSupported,
+    SpeechChunk,
+    SynthesisError,
+    TextRejected,
+    Voice,
+    VoiceNotFound,
+)
 
 TEXT = "one two three four"
 
@@ -23,8 +32,8 @@ class WordUtterance:
         self.calls: list[str] = []
 
     async def __aenter__(self) -> Self:
-        if self._engine.is_full:
-            raise EngineBusy("full")
+        if self._engine.refuses_with:
+            raise self._engine.refuses_with
         return self
 
     async def __aexit__(
@@ -61,12 +70,18 @@ class WordSynthesizer:
     sample_rate_hz = 24_000
 
     def __init__(
-        self, name: str, level: float, *, dies_at: int = -1, is_full: bool = False, knows: int | None = None
+        self,
+        name: str,
+        level: float,
+        *,
+        dies_at: int = -1,
+        refuses_with: Exception | None = None,
+        knows: int | None = None,
     ) -> None:
         self.voices = (Voice(f"{name} fr", "fr"), Voice(f"{name} en", "en"))
         self.level = level
         self.dies_at = dies_at
-        self.is_full = is_full
+        self.refuses_with = refuses_with
         self.knows = knows
         self.spoken: list[tuple[str, str]] = []
         self.utterances: list[WordUtterance] = []
@@ -103,12 +118,25 @@ async def test_an_engine_that_dies_behind_the_last_word_is_not_missed() -> None:
     assert second.spoken == []
 
 
-async def test_a_full_engine_is_passed_over_and_comes_last_afterwards() -> None:
-    first, second = WordSynthesizer("first", 0.1, is_full=True), WordSynthesizer("second", 0.2)
+@pytest.mark.parametrize("error", [EngineBusy("full"), SynthesisError("answered 401: check the key")])
+async def test_an_engine_that_refuses_is_passed_over_and_comes_last_afterwards(
+    error: SynthesisError, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = WordSynthesizer("first", 0.1, refuses_with=error), WordSynthesizer("second", 0.2)
     engine = FallbackSynthesizer([first, second])
     await speak(engine)
     await speak(engine)
     assert (len(first.spoken), len(second.spoken)) == (1, 2)
+    assert caplog.messages == [f"speech failed, another engine stands in: {error}"]
+    assert caplog.records[0].levelname == "WARNING"
+
+
+@pytest.mark.parametrize("kind", [VoiceNotFound, LanguageNotSupported, TextRejected])
+async def test_what_is_wrong_with_the_text_or_voice_is_told(kind: type[SynthesisError]) -> None:
+    first, second = WordSynthesizer("first", 0.1, refuses_with=kind("no")), WordSynthesizer("second", 0.2)
+    with pytest.raises(kind):
+        await speak(FallbackSynthesizer([first, second]))
+    assert second.spoken == []
 
 
 async def test_without_a_stand_in_the_failure_is_told() -> None:
