@@ -1,8 +1,9 @@
 """The only place that names concrete engines; each is imported when it is chosen, never before."""
 
 import logging
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,7 @@ from agent.about import about
 from agent.config import Settings
 from agent.errors import EngineUnavailable
 from agent.keys import api_key, required_key
+from agent.starting import started
 from asr.config import MistralRealtimeConfig, RecognizerConfig, SphinxConfig, VllmRealtimeConfig, VoxtralRealtimeConfig
 from asr.interface import Recognizer
 from llm.config import ChatConfig, DemoConfig, LanguageModelConfig, MinistralConfig, MistralChatConfig
@@ -85,8 +87,9 @@ async def recognizer_of(settings: Settings, loops: StepLoops) -> AsyncGenerator[
     from asr.fallback import FallbackRecognizer
 
     chosen = (settings.asr, *settings.fallback.asr)
-    async with _all_of([_recognizer(config, loops) for config in chosen]) as engines:
-        yield engines[0] if len(engines) == 1 else FallbackRecognizer(engines)
+    starts = [partial(_recognizer, config, loops) for config in chosen]
+    async with started("ears", [config.kind for config in chosen], starts) as engines:
+        yield engines[0] if len(chosen) == 1 else FallbackRecognizer(engines)
 
 
 @asynccontextmanager
@@ -95,8 +98,9 @@ async def language_model_of(settings: Settings, loops: StepLoops) -> AsyncGenera
     from llm.fallback import FallbackLanguageModel
 
     chosen = (settings.llm, *settings.fallback.llm)
-    async with _all_of([_language_model(config, loops) for config in chosen]) as engines:
-        yield engines[0] if len(engines) == 1 else FallbackLanguageModel(engines)
+    starts = [partial(_language_model, config, loops) for config in chosen]
+    async with started("mind", [config.kind for config in chosen], starts) as engines:
+        yield engines[0] if len(chosen) == 1 else FallbackLanguageModel(engines)
 
 
 @asynccontextmanager
@@ -105,17 +109,9 @@ async def synthesizer_of(settings: Settings, loops: StepLoops) -> AsyncGenerator
     from tts.fallback import FallbackSynthesizer
 
     chosen = (settings.tts, *settings.fallback.tts)
-    async with _all_of([_synthesizer(config, loops) for config in chosen]) as engines:
-        yield engines[0] if len(engines) == 1 else FallbackSynthesizer(engines)
-
-
-@asynccontextmanager
-async def _all_of(
-    starting: Sequence[AbstractAsyncContextManager[Engine]],
-) -> AsyncGenerator[Sequence[Engine], None]:
-    """The engines of a part, entered in order."""
-    async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(engine) for engine in starting]
+    starts = [partial(_synthesizer, config, loops) for config in chosen]
+    async with started("mouth", [config.kind for config in chosen], starts) as engines:
+        yield engines[0] if len(chosen) == 1 else FallbackSynthesizer(engines)
 
 
 @asynccontextmanager
