@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
-BENCHMARKS := bench-call bench-first_clause bench-capacity bench-soak bench-tts_cpu bench-gpu
+BENCHMARKS := bench-call bench-first_clause bench-draft bench-capacity bench-soak bench-tts_cpu bench-gpu
 
 .PHONY: run test lint clean $(BENCHMARKS)
 

@@ -1,8 +1,8 @@
 """Engines that take no time, for measuring the chain around them: what is left is what the chain itself costs.
 
-The recogniser hears "what time is it" in whatever was said, well after the pause that ends the turn, so that its final
-transcript alone sets off the reply. The model says what it is told to, at once or token by token; the synthesiser says
-it with a tone, there at once.
+The recogniser hears "what time is it" in whatever was said, by default well after the pause that ends the turn, so that
+its final transcript alone sets off the reply. The model says what it is told to, at once or after a while and token by
+token; the synthesiser says it with a tone, there at once.
 """
 
 import asyncio
@@ -37,9 +37,10 @@ class Moments:
 
 
 class LateRecognition:
-    """Answers every flush with the same final transcript, FINAL_DELAY_S later."""
+    """Answers every flush with the same final transcript, so much later."""
 
-    def __init__(self, moments: Moments) -> None:
+    def __init__(self, delay_s: float, moments: Moments) -> None:
+        self._delay_s = delay_s
         self._moments = moments
         self._due: asyncio.Queue[float] = asyncio.Queue(maxsize=16)
         self._pushed = 0
@@ -54,7 +55,7 @@ class LateRecognition:
         self._pushed += len(samples)
 
     def flush(self) -> None:
-        self._due.put_nowait(time.monotonic() + FINAL_DELAY_S)
+        self._due.put_nowait(time.monotonic() + self._delay_s)
 
     def __aiter__(self) -> Self:
         return self
@@ -69,18 +70,20 @@ class LateRecognition:
 class LateRecognizer:
     """Recognises nothing, on time."""
 
-    def __init__(self, moments: Moments) -> None:
+    def __init__(self, delay_s: float, moments: Moments) -> None:
+        self._delay_s = delay_s
         self._moments = moments
 
     def listen(self, *, language: str | None = None) -> LateRecognition:  # noqa: ARG002
-        return LateRecognition(self._moments)
+        return LateRecognition(self._delay_s, self._moments)
 
 
 class PacedReply:
-    """A reply whose tokens come at an even pace, the first at once, however slowly they are read."""
+    """A reply whose tokens come at an even pace from the first on, however slowly they are read."""
 
-    def __init__(self, tokens: Sequence[str], token_s: float, moments: Moments) -> None:
+    def __init__(self, tokens: Sequence[str], first_token_s: float, token_s: float, moments: Moments) -> None:
         self._tokens = deque(tokens)
+        self._first_token_s = first_token_s
         self._token_s = token_s
         self._moments = moments
         self._next_s: float | None = None
@@ -98,6 +101,7 @@ class PacedReply:
         if not self._tokens:
             raise StopAsyncIteration
         if self._next_s is None:
+            await asyncio.sleep(self._first_token_s)
             self._next_s = time.monotonic()
             self._moments.first_tokens.append(self._next_s)
         await asyncio.sleep(max(0.0, self._next_s - time.monotonic()))
@@ -111,15 +115,16 @@ class PacedReply:
 
 
 class PacedModel:
-    """Always says the same; at once, unless a pace is given."""
+    """Always says the same, after a while; all at once, unless a pace is given."""
 
-    def __init__(self, text: str, tokens_per_s: float | None, moments: Moments) -> None:
+    def __init__(self, text: str, first_token_s: float, tokens_per_s: float | None, moments: Moments) -> None:
         self._tokens = _TOKEN.findall(text) if tokens_per_s else [text]
+        self._first_token_s = first_token_s
         self._token_s = 1 / tokens_per_s if tokens_per_s else 0.0
         self._moments = moments
 
     def reply(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> PacedReply:  # noqa: ARG002
-        return PacedReply(self._tokens, self._token_s, self._moments)
+        return PacedReply(self._tokens, self._first_token_s, self._token_s, self._moments)
 
 
 class Tone:

@@ -15,9 +15,9 @@ from loguru import logger
 
 from agent.metrics import Metrics
 from benchmarks import stock_bot
-from benchmarks.fake_engines import LateRecognizer, Moments, PacedModel, ToneSynthesizer
+from benchmarks.fake_engines import FINAL_DELAY_S, LateRecognizer, Moments, PacedModel, ToneSynthesizer
 from pipelines.call import Engines, prepare, run_call
-from pipelines.config import CallConfig
+from pipelines.config import CallConfig, TurnConfig
 from webrtc.call import Call
 from webrtc.config import SignallingConfig, WebRTCConfig
 from webrtc.signalling import Signalling
@@ -26,9 +26,8 @@ HOST = "127.0.0.1"
 REPLY = "A tone."
 
 
-async def serve(engines: Engines, routes: Sequence[web.RouteDef]) -> None:
+async def serve(engines: Engines, config: CallConfig, routes: Sequence[web.RouteDef]) -> None:
     """Answer offers with Parley's chain on a free port until cancelled."""
-    config = CallConfig(greeting="")
     prepare(config)
     metrics = Metrics()
 
@@ -63,6 +62,9 @@ def main() -> int:
     parser.add_argument("--chain", choices=("parley", "stock"), default="parley")
     parser.add_argument("--reply", default=REPLY, help="what the model says")
     parser.add_argument("--tokens-per-s", type=float, help="its pace; all at once if not given")
+    parser.add_argument("--first-token-s", type=float, default=0.0, help="how long it thinks")
+    parser.add_argument("--final-delay-s", type=float, default=FINAL_DELAY_S, help="from a flush to its transcript")
+    parser.add_argument("--draft", action=argparse.BooleanOptionalAction, default=True, help="at the first pause")
     arguments = parser.parse_args()
     logger.remove()
     logger.add(sys.stderr, level="WARNING")
@@ -71,14 +73,15 @@ def main() -> int:
     async def list_moments(_: web.Request) -> web.Response:
         return web.json_response(asdict(moments))
 
-    model = PacedModel(arguments.reply, arguments.tokens_per_s, moments)
-    engines = Engines(LateRecognizer(moments), ToneSynthesizer(), model)
+    model = PacedModel(arguments.reply, arguments.first_token_s, arguments.tokens_per_s, moments)
+    engines = Engines(LateRecognizer(arguments.final_delay_s, moments), ToneSynthesizer(), model)
+    config = CallConfig(greeting="", turns=TurnConfig(draft_reply=arguments.draft))
     routes = [web.get("/moments", list_moments)]
     with contextlib.suppress(KeyboardInterrupt):
         if arguments.chain == "stock":
             asyncio.run(stock_bot.serve(engines, HOST, 0, loopback=True, routes=routes))
         else:
-            asyncio.run(serve(engines, routes))
+            asyncio.run(serve(engines, config, routes))
     return 0
 
 

@@ -15,7 +15,7 @@ from benchmarks.servers import Server, fakes
 SETTLE_S = 1.0
 QUIET_S = 1.5  # after a reply
 
-Moment = Literal["finals", "first_tokens"]
+Moment = Literal["speech_ends", "finals", "first_tokens"]
 
 
 async def measure(turns: int) -> list[float]:
@@ -33,15 +33,16 @@ async def first_packets(server: Server, turns: int, *, since: Moment, tones: int
         since: the moment.
         tones: clauses of a reply, at most; each takes TONE_S.
     """
-    spoken = material.question(1)
     reply_s = FINAL_DELAY_S + tones * TONE_S + QUIET_S
+    speech_ends: list[float] = []
     async with Caller(server.url) as caller:
         await asyncio.sleep(SETTLE_S)
-        for _ in range(turns):
-            began_s = await caller.say(spoken)
-            await asyncio.sleep(max(0.0, began_s + len(spoken) / waveform.SAMPLE_RATE_HZ + reply_s - time.monotonic()))
+        for turn in range(turns):
+            spoken = material.question(turn)
+            speech_ends.append(await caller.say(spoken) + len(spoken) / waveform.SAMPLE_RATE_HZ)
+            await asyncio.sleep(max(0.0, speech_ends[-1] + reply_s - time.monotonic()))
         recording = caller.recording()
-        moments = (await _moments(server))[since]
+        moments = speech_ends if since == "speech_ends" else (await _moments(server))[since]
     latencies: list[float] = []
     for moment_s, next_s in zip(moments, [*moments[1:], float("inf")], strict=True):
         onset_s = waveform.onset_s(recording, moment_s)
