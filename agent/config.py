@@ -61,7 +61,7 @@ class AdmissionConfig(BaseModel):
 
 
 class FallbackConfig(BaseModel):
-    """Engines that take over, in this order, when the chosen one fails or is full in the middle of a call.
+    """Engines that take over, in this order, when the chosen one does not start, fails in mid-call or is full.
 
     They are lists of tables like `[asr]`, `[llm]` and `[tts]`: `[[fallback.tts]]` with a `kind` and its settings.
     A remote engine that has another behind it hands over at once with `retry_limit_s = 0`; else it tries again first.

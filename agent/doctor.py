@@ -7,15 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from agent.config import Settings, load_settings
+from agent.config import FallbackConfig, Settings, load_settings
 from agent.engines import StepLoops, language_model_of, recognizer_of, synthesizer_of
 from agent.errors import ConfigError
 from agent.machine import Finding, findings
 from agent.needs import needs
 from agent.profiles import PROFILES
 from agent.say import choose_voice
+from asr.config import RecognizerConfig
 from asr.interface import SAMPLE_RATE_HZ
+from llm.config import LanguageModelConfig
 from llm.interface import Message
+from tts.config import SynthesizerConfig
+
+EngineConfig = RecognizerConfig | LanguageModelConfig | SynthesizerConfig
 
 _TRY_LIMIT_S = 60.0
 _OWN = "of your own"  # engines chosen one by one
@@ -95,21 +100,28 @@ def _engines(settings: Settings) -> tuple[str, str, str]:
 
 
 async def _try(settings: Settings) -> AsyncIterator[Finding]:
-    attempts: tuple[tuple[str, str, Callable[[Settings], Awaitable[str]]], ...] = (
-        ("ears", settings.asr.kind, _try_ears),
-        ("mind", settings.llm.kind, _try_mind),
-        ("mouth", settings.tts.kind, _try_mouth),
+    """Every engine by itself: one that stands in would hide what is wrong with the one before it."""
+    behind = settings.fallback
+    parts: tuple[tuple[str, str, Sequence[EngineConfig], Callable[[Settings], Awaitable[str]]], ...] = (
+        ("ears", "asr", (settings.asr, *behind.asr), _try_ears),
+        ("mind", "llm", (settings.llm, *behind.llm), _try_mind),
+        ("mouth", "tts", (settings.tts, *behind.tts), _try_mouth),
     )
-    for part, kind, attempt in attempts:
-        try:
-            async with timeout(_TRY_LIMIT_S):
-                found = await attempt(settings)
-        except TimeoutError:
-            yield Finding(part, "missing", f"{kind}: no answer within {_TRY_LIMIT_S:.0f} s", "try again")
-        except Exception as error:  # whatever is wrong with an engine is what a doctor reports
-            yield Finding(part, "missing", f"{kind}: {error}", "mend that, or choose another engine")
-        else:
-            yield Finding(part, "ok", f"{kind}: {found}")
+    for part, field, chosen, attempt in parts:
+        for config in chosen:
+            alone = settings.model_copy(update={field: config, "fallback": FallbackConfig()})
+            yield await _tried(part, config.kind, attempt(alone))
+
+
+async def _tried(part: str, kind: str, attempt: Awaitable[str]) -> Finding:
+    try:
+        async with timeout(_TRY_LIMIT_S):
+            found = await attempt
+    except TimeoutError:
+        return Finding(part, "missing", f"{kind}: no answer within {_TRY_LIMIT_S:.0f} s", "try again")
+    except Exception as error:  # whatever is wrong with an engine is what a doctor reports
+        return Finding(part, "missing", f"{kind}: {error}", "mend that, or choose another engine")
+    return Finding(part, "ok", f"{kind}: {found}")
 
 
 async def _try_ears(settings: Settings) -> str:

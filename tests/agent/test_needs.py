@@ -139,3 +139,19 @@ async def test_every_profile_is_told_and_only_the_chosen_one_decides(monkeypatch
         missing = [finding for finding in diagnosis.profiles[name] if finding.status == "missing"]
         assert missing
         assert all(finding.remedy for finding in missing)
+
+
+async def test_an_engine_with_another_behind_it_is_tried_by_itself() -> None:
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        broken = {"kind": "omni", "base_url": f"http://127.0.0.1:{port}/v1", "retry_limit_s": 0}
+        settings = settings_of("embedded", tts=broken, fallback={"tts": [{"kind": "espeak"}]})
+        diagnosis = await examine(settings, {})
+    mouths = [found for found in diagnosis.profiles[diagnosis.chosen] if found.name == "mouth"]
+    assert [(found.found.partition(":")[0], found.status) for found in mouths] == [
+        ("omni", "missing"),
+        ("espeak", "ok"),
+    ]
