@@ -52,4 +52,5 @@ class AgentVoice:
         """Stop the mouth, flush playout, write down what was heard; at once and in one go."""
         wanted_epoch = self.speech.silence()
         self.output.cut(wanted_epoch, fade_ms=self.config.ramp_ms)
+        self.speech.release()
         self.reply.drop()

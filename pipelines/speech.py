@@ -83,7 +83,7 @@ class SpeechService(AIService):
         self._may_sound.clear()
 
     def release(self) -> None:
-        """Let it sound."""
+        """Let it sound, or find that nobody wants it."""
         self._may_sound.set()
 
     def hold(self) -> None:
@@ -108,7 +108,6 @@ class SpeechService(AIService):
         self._epoch += 1
         self._is_accepting = False
         self._is_held = False
-        self._may_sound.set()
         self._unfinished = 0
         self._pushed_samples = 0
         self._splitter.close()

@@ -5,8 +5,10 @@ downward: hold, duck, resume, or stop the mouth and flush playout.
 """
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any, cast
 
 from pipecat.frames.frames import (
     Frame,
@@ -25,14 +27,15 @@ from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from asr.interface import Transcript
 from pipelines.agent_voice import AgentVoice
 from pipelines.barge_in import Decision
+from pipelines.caller_voice import CallerVoice
 from pipelines.config import CallConfig
 from pipelines.conversation import Conversation
-from pipelines.detection import SAMPLES_PER_MS, WINDOW_MS, RecentAudio
+from pipelines.detection import RecentAudio
 from pipelines.frames import TranscriptFrame, VoiceFrame
 from pipelines.observer import Timeline
 from pipelines.overlap import Overlap
 from pipelines.smart_turn import SmartTurn
-from pipelines.turns import CallerTurn, Pause, PauseHabit, is_turn_over, may_be_over
+from pipelines.turns import CallerTurn, is_turn_over, may_be_over
 
 UNCLEAR = "…"  # stands for words that were not understood; a mind asks for them again
 
@@ -55,28 +58,16 @@ class TurnTaking(FrameProcessor):
         self._conversation = conversation
         self._timeline = timeline
         self._config = config
-        self._recent = recent
-        self._smart_turn = smart_turn
+        self._voice = CallerVoice(config.voice, recent, smart_turn, self._spawn)
         self._turn: CallerTurn | None = None
         self._drafted: str | None = None  # the words that a reply is being kept back for
         self._overlap = Overlap(agent, timeline, config.barge_in)
-        self._habit = PauseHabit()
-        self._sounds_complete: bool | None = None
-        self._opinion: asyncio.Task[None] | None = None  # Smart Turn being asked
-        self._last_speech = 0  # samples: the end of the last speech window
-        self._last_speech_at = 0.0  # the same on the event loop's clock
-        self._voice_ms = 0  # speech since the last onset
-        self._now = 0  # samples
-        self._is_paused = True  # since voice detection's last edge
-        self._unanswered = 0  # flushes whose final transcript is still to come
-        self._ignored = 0  # of those, finals that belong to a back-channel
 
     async def cleanup(self) -> None:
         """Stop asking."""
         await super().cleanup()
-        if self._opinion:
-            await self.cancel_task(self._opinion)
-            self._opinion = None
+        if self._voice.opinion:
+            await self.cancel_task(self._voice.opinion)
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         """Judge what concerns the floor; pass on the rest."""
@@ -96,16 +87,15 @@ class TurnTaking(FrameProcessor):
                 self._agent.silence()
             await self.push_frame(frame, direction)
             if isinstance(frame, VADUserStoppedSpeakingFrame):
-                self._on_pause()
+                self._voice.pause(is_in_turn=self._turn is not None)
+
+    def _spawn(self, run: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return cast("asyncio.Task[None]", self.create_task(run))
 
     # What is heard
 
     async def _on_window(self, frame: VoiceFrame) -> None:
-        self._now = frame.end_samples
-        if frame.is_speech:
-            self._voice_ms += WINDOW_MS
-            self._last_speech = frame.end_samples
-            self._last_speech_at = asyncio.get_running_loop().time()
+        self._voice.window(frame)
         if self._turn:
             await self._maybe_end_turn()
         elif self._agent.has_floor:
@@ -114,26 +104,13 @@ class TurnTaking(FrameProcessor):
             await self._agent_finished_first()
 
     async def _on_onset(self) -> None:
-        if self._is_paused and self._turn:
-            self._habit = self._habit.after(self._silence_ms)
-        self._is_paused = False
+        self._voice.onset(is_in_turn=self._turn is not None)
         await self._withdraw_draft()
-        self._voice_ms = self._config.voice.onset_ms
-        self._sounds_complete = None
         if not self._turn and not self._agent.has_floor:
             await self._begin_turn(CallerTurn())
 
-    def _on_pause(self) -> None:
-        self._is_paused = True
-        self._unanswered += 1
-        if self._smart_turn and self._turn and not self._opinion:
-            self._opinion = self.create_task(self._ask_smart_turn(self._smart_turn))
-
     async def _on_transcript(self, transcript: Transcript) -> None:
-        if transcript.is_final:
-            self._unanswered = max(0, self._unanswered - 1)
-        if self._ignored:
-            self._ignored -= transcript.is_final
+        if not self._voice.is_wanted(transcript):
             return
         transcript = self._as_understood(transcript)
         if self._turn:
@@ -141,7 +118,7 @@ class TurnTaking(FrameProcessor):
             await self._tell(transcript.text, is_final=transcript.is_final)
             await self._maybe_end_turn()
         elif transcript.is_final:
-            await self._act_on(self._overlap.hear(transcript.text, self._now))
+            await self._act_on(self._overlap.hear(transcript.text, self._voice.now_samples))
 
     def _as_understood(self, transcript: Transcript) -> Transcript:
         """The transcript without words that the recogniser itself doubts: in a short sound they are a cough."""
@@ -149,7 +126,7 @@ class TurnTaking(FrameProcessor):
         confidence = transcript.confidence
         if not transcript.is_final or confidence is None or confidence >= config.turns.unclear_confidence:
             return transcript
-        is_short = self._overlap.is_on or self._voice_ms < config.barge_in.word_ms
+        is_short = self._overlap.is_on or self._voice.speech_ms < config.barge_in.word_ms
         return replace(transcript, text="" if is_short else UNCLEAR)
 
     async def _tell(self, words: str, *, is_final: bool) -> None:
@@ -173,10 +150,6 @@ class TurnTaking(FrameProcessor):
 
     # The caller's turn
 
-    @property
-    def _silence_ms(self) -> int:
-        return (self._now - self._last_speech) // SAMPLES_PER_MS
-
     async def _begin_turn(self, turn: CallerTurn) -> None:
         self._turn = turn
         self._timeline.state("listening")
@@ -184,15 +157,9 @@ class TurnTaking(FrameProcessor):
 
     async def _maybe_end_turn(self) -> None:
         turn = self._turn
-        if not turn or not self._is_paused:
+        if not turn or not self._voice.is_paused:
             return
-        pause = Pause(
-            silence_ms=self._silence_ms,
-            words=turn.words,
-            is_transcribed=self._unanswered == 0,
-            sounds_complete=self._sounds_complete,
-            usual_pause_ms=self._habit.usual_ms,
-        )
+        pause = self._voice.silence(turn.words)
         if self._drafted not in (None, turn.words):
             await self._withdraw_draft()
         if is_turn_over(pause, self._config.turns):
@@ -202,11 +169,11 @@ class TurnTaking(FrameProcessor):
 
     async def _end_turn(self, turn: CallerTurn) -> None:
         self._turn = None
-        self._ignored = self._unanswered
+        self._voice.ignore_due()
         await self.broadcast_frame(UserStoppedSpeakingFrame)
         if turn.words:
             self._timeline.state("thinking")
-            self._agent.output.expect_reply(self._last_speech_at)
+            self._agent.output.expect_reply(self._voice.last_speech_at)
             if self._drafted is None:
                 await self._ask_for_reply(turn)
         self._drafted = None
@@ -235,20 +202,13 @@ class TurnTaking(FrameProcessor):
         self._conversation.caller_said(turn.words)
         await self.push_frame(LLMRunFrame())
 
-    async def _ask_smart_turn(self, smart_turn: SmartTurn) -> None:
-        asked_at = self._last_speech
-        opinion = await smart_turn.sounds_complete(self._recent.latest(self._now))
-        if asked_at == self._last_speech:
-            self._sounds_complete = opinion
-        self._opinion = None
-
     # The caller's voice over the agent's
 
     async def _act_on(self, decision: Decision) -> None:
         if decision is Decision.CUT:
             await self._take_floor()
         elif decision is Decision.RESUME:
-            self._ignored = self._unanswered
+            self._voice.ignore_due()
 
     async def _take_floor(self) -> None:
         """The caller interrupts."""
@@ -264,7 +224,7 @@ class TurnTaking(FrameProcessor):
         """The agent fell silent by itself while the caller's voice was being weighed: it is a turn like any other."""
         words = self._overlap.words
         self._overlap.end()
-        if words or not self._is_paused:
+        if words or not self._voice.is_paused:
             await self._begin_turn_with(words)
 
     async def _begin_turn_with(self, words: str, before: str = "") -> None:

@@ -68,6 +68,18 @@ async def test_nobody_hears_of_a_draft_when_the_caller_goes_on(chain: Any) -> No
     assert not chain.counts.decisions
 
 
+async def test_words_that_come_late_make_another_draft(chain: Any) -> None:
+    chain.model.scripts = [[TextDelta("Never heard.")], [TextDelta("Heard.")]]
+    await says_and_pauses(chain, "tell me a story")
+    await chain.transcript("about a lighthouse", is_final=True)
+    assert len(chain.model.asked) == 2
+    assert not (await chain.play(10)).any()
+    await chain.silence(10)
+    await chain.play(40)
+    assert [event["text"] for event in chain.call.events("heard")] == ["Heard. "]
+    assert spoken_to(chain)[0] == ("user", "tell me a story about a lighthouse")
+
+
 async def test_a_draft_runs_no_tool(chain_with_tools: Any) -> None:
     chain = chain_with_tools
     chain.model.scripts = [[ToolCall("1", "current_time", "{}")], [TextDelta("It is noon.")]]
