@@ -14,20 +14,8 @@ import enum
 import logging
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
-
-from aiortc import (
-    RTCConfiguration,
-    RTCIceServer,
-    RTCPeerConnection,
-    RTCRtpSender,
-    RTCSessionDescription,
-)
-from aiortc.exceptions import InvalidAccessError, InvalidStateError, OperationError
-from aiortc.rtcconfiguration import RTCBundlePolicy
-from aiortc.sdp import candidate_from_sdp
 
 from webrtc.config import WebRTCConfig
 from webrtc.errors import (
@@ -45,8 +33,9 @@ from webrtc.errors import (
 from webrtc.loopback import offer_loopback
 from webrtc.mailbox import Mailbox
 from webrtc.messages import Messages
-from webrtc.microphone import Microphone, MicrophoneFrame, divert_packets
+from webrtc.microphone import Microphone, MicrophoneFrame
 from webrtc.offer import MAX_CANDIDATES, OfferedConnection, SessionDescription, check_offer
+from webrtc.peer import Candidate, add_candidate, negotiate, new_peer
 from webrtc.playout import Playout
 
 __all__ = [
@@ -82,15 +71,6 @@ class CloseReason(enum.Enum):
     CLOSED = "closed by us"
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """An ICE candidate that follows the offer; an empty `candidate` says that it was the last."""
-
-    candidate: str
-    sdp_mid: str | None
-    sdp_mline_index: int | None
-
-
 class Call:
     """One peer connection. Leaving the context takes it down, whatever its state."""
 
@@ -114,7 +94,9 @@ class Call:
         self._takedown: asyncio.Future[None] | None = None
         if config.loopback:
             offer_loopback()
-        self._peer = self._new_peer()
+        self._peer = new_peer(config, self.playout, self.microphone)
+        self._peer.on("connectionstatechange", self._on_connection_state)
+        self._peer.on("datachannel", self._messages.attach)
 
     async def __aenter__(self) -> Self:
         self._is_entered = True
@@ -151,7 +133,7 @@ class Call:
                 raise RestartRefused("the offer is from another connection; start a new call for it")
             try:
                 async with asyncio.timeout(self._config.answer_timeout_s):
-                    answer = await self._negotiate(offer)
+                    answer = await negotiate(self._peer, offer)
             except TimeoutError:
                 raise CallError(
                     f"no answer within {self._config.answer_timeout_s:g} s; check that the STUN and TURN servers answer"
@@ -173,16 +155,7 @@ class Call:
         self._candidates += 1
         if self._candidates > MAX_CANDIDATES:
             raise CandidateRejected(f"the caller has sent more than {MAX_CANDIDATES} candidates")
-        if not candidate.candidate:
-            await self._peer.addIceCandidate(None)
-            return
-        try:
-            parsed = candidate_from_sdp(candidate.candidate.removeprefix("candidate:"))
-            parsed.sdpMid = candidate.sdp_mid
-            parsed.sdpMLineIndex = candidate.sdp_mline_index
-            await self._peer.addIceCandidate(parsed)
-        except (ValueError, LookupError, AssertionError) as error:
-            raise CandidateRejected(f"not an ICE candidate of RFC 8839: {candidate.candidate[:100]!r}") from error
+        await add_candidate(self._peer, candidate)
 
     async def wait_connected(self) -> None:
         """Wait until audio can flow.
@@ -217,41 +190,6 @@ class Call:
         self._end(CloseReason.CLOSED)
         assert self._takedown is not None
         await asyncio.shield(self._takedown)
-
-    def _new_peer(self) -> RTCPeerConnection:
-        servers = [
-            RTCIceServer(
-                urls=server.url,
-                username=server.username,
-                credential=server.credential.get_secret_value() if server.credential else None,
-            )
-            for server in self._config.ice_servers
-        ]
-        peer = RTCPeerConnection(RTCConfiguration(iceServers=servers, bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
-        transceiver = peer.addTransceiver(self.playout, direction="sendrecv")
-        capabilities = RTCRtpSender.getCapabilities("audio")
-        assert capabilities is not None
-        transceiver.setCodecPreferences([c for c in capabilities.codecs if c.mimeType.lower() == "audio/opus"])
-        divert_packets(transceiver.receiver, self.microphone.receive)
-        peer.on("connectionstatechange", self._on_connection_state)
-        peer.on("datachannel", self._messages.attach)
-        return peer
-
-    async def _negotiate(self, offer: SessionDescription) -> SessionDescription:
-        try:
-            await self._peer.setRemoteDescription(RTCSessionDescription(sdp=offer.sdp, type=offer.type))
-            for transceiver in self._peer.getTransceivers():
-                if transceiver.kind == "video":
-                    transceiver.direction = "inactive"  # stock clients offer a camera
-            await self._peer.setLocalDescription(await self._peer.createAnswer())
-        except (OperationError, InvalidAccessError, ValueError, LookupError, AssertionError, AttributeError) as error:
-            raise MalformedOffer(f"the offer cannot be answered: {str(error)[:200] or type(error).__name__}") from error
-        except InvalidStateError as error:
-            raise CallClosed(f"call {self.id} is over") from error
-        local = self._peer.localDescription
-        if "a=candidate" not in local.sdp:
-            raise CallError("this machine has no network address to offer; on loopback only, set loopback = true")
-        return SessionDescription(sdp=local.sdp, type=local.type)
 
     def _watch(self) -> None:
         """Close the call when it has not connected in time, or later when no packet has come for too long."""
