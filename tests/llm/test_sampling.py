@@ -26,6 +26,19 @@ def test_low_temperature_sharpens() -> None:
     torch.testing.assert_close(draws(0.5, 1.0), expected, atol=1e-3, rtol=0)
 
 
+def test_the_lowest_temperature_is_the_most_likely_token() -> None:
+    for temperature in (1e-6, 1e-30, 1e-45):
+        assert draws(temperature, 1.0).tolist() == [1.0, 0.0, 0.0, 0.0]
+    logits = torch.tensor([[30.0, 90.0, 60.0]])
+    assert sample(logits, torch.tensor([1e-45]), torch.ones(1), torch.tensor([0.99])).tolist() == [1]
+
+
+def test_what_is_not_a_number_gives_some_token() -> None:
+    logits = torch.full((2, 5), torch.nan)
+    tokens = sample(logits, torch.tensor([0.0, 0.7]), torch.ones(2), torch.tensor([0.0, 0.99]))
+    assert ((0 <= tokens) & (tokens < 5)).all()
+
+
 def test_top_p_keeps_the_fewest_tokens_that_reach_it() -> None:
     torch.testing.assert_close(draws(1.0, 0.7), torch.tensor([0.625, 0.375, 0.0, 0.0]), atol=1e-3, rtol=0)
     assert draws(1.0, 1e-6).tolist() == [1.0, 0.0, 0.0, 0.0]
