@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from llm.endpoint_errors import EndpointUnreachable, said_by
-from llm.interface import TextDelta, ToolCall
+from llm.interface import Ending, TextDelta, ToolCall
 from llm.sse import Event
 
 _DONE = "[DONE]"
@@ -40,12 +40,18 @@ class _Choice(BaseModel):
     finish_reason: str | None = None
 
 
+class _Usage(BaseModel):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
 class Chunk(BaseModel):
     """One chunk, of which only what a reply needs is looked at."""
 
     model_config = ConfigDict(extra="ignore")
 
     choices: list[_Choice] = Field(default_factory=list[_Choice])
+    usage: _Usage | None = None
 
 
 @dataclass(slots=True)
@@ -60,11 +66,18 @@ class ReplyAssembler:
 
     def __init__(self) -> None:
         self._calls: dict[int, _OpenCall] = {}
+        self._usage = _Usage()
         self.finish_reason: str | None = None
+
+    @property
+    def ending(self) -> Ending:
+        """How the reply ended, when the stream has."""
+        return Ending(self.finish_reason == "length", self._usage.prompt_tokens, self._usage.completion_tokens)
 
     def add(self, chunk: Chunk) -> str:
         """The text in a chunk, "" if there is none."""
         text = ""
+        self._usage = chunk.usage or self._usage  # some servers count in every chunk
         for choice in chunk.choices[:1]:
             self.finish_reason = choice.finish_reason or self.finish_reason
             for piece in choice.delta.tool_calls or ():
@@ -106,8 +119,10 @@ class ReplyAssembler:
         call.arguments += arguments if isinstance(arguments, str) else json.dumps(arguments)
 
 
-async def pieces(url: str, events: AsyncIterable[Event]) -> AsyncGenerator[TextDelta | ToolCall, None]:
-    """The reply in a stream of events. A missing [DONE] is forgiven if the model has said why it finished.
+async def pieces(url: str, events: AsyncIterable[Event]) -> AsyncGenerator[TextDelta | ToolCall | Ending, None]:
+    """The reply in a stream of events; last, how it ended.
+
+    A missing [DONE] is forgiven if the model has said why it finished.
 
     Raises:
         EndpointUnreachable: an error or a malformed chunk in mid-stream, or an end in mid-reply.
@@ -122,6 +137,7 @@ async def pieces(url: str, events: AsyncIterable[Event]) -> AsyncGenerator[TextD
             yield TextDelta(text)
     for call in reply.whole_calls(url, is_done=is_done):
         yield call
+    yield reply.ending
 
 
 def _chunk(url: str, event: Event) -> Chunk:

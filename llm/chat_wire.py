@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from llm.endpoint_errors import EndpointBusy, EndpointError, EndpointRefused
-from llm.interface import ContextTooLong, EngineBusy, EngineUnreachable, LanguageModelError, Message, Tool
+from llm.interface import ContextTooLong, EngineBusy, EngineUnreachable, LanguageModelError, Message, Sampling, Tool
 
 _OPENING = "(The call has begun and the caller is listening: speak first.)"
 _UNHEARD = "—"  # an agent's message of which the caller heard nothing
@@ -39,6 +39,24 @@ def tools_json(tools: Sequence[Tool]) -> list[dict[str, Any]]:
         }
         for tool in tools
     ]
+
+
+def sampling_json(asked: Sampling, own: Sampling, *, seed: str = "seed") -> dict[str, float]:
+    """What is asked for, and the engine's own settings where nothing is; what neither decides is left to the server.
+
+    Args:
+        asked: of the request.
+        own: of the engine. Its `max_tokens` bounds what may be asked for.
+        seed: the server's name for it.
+    """
+    limits = [limit for limit in (asked.max_tokens, own.max_tokens) if limit is not None]
+    fields = {
+        "temperature": own.temperature if asked.temperature is None else asked.temperature,
+        "top_p": own.top_p if asked.top_p is None else asked.top_p,
+        seed: own.seed if asked.seed is None else asked.seed,
+        "max_tokens": min(limits, default=None),
+    }
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def language_model_error(error: EndpointError) -> LanguageModelError:

@@ -16,7 +16,7 @@ from llm.config import DemoConfig
 from llm.demo_situation import INTERRUPTED, Answer, Situation
 from llm.demo_sums import work_out
 from llm.demo_words import words_of
-from llm.interface import ContextTooLong, Message, Reply, TextDelta, Tool, ToolCall
+from llm.interface import AS_SET, ContextTooLong, Ending, Message, Reply, Sampling, TextDelta, Tool, ToolCall
 
 GREETING = "Hello! I'm Parley's demo mind. Ask me for the time, a sum or a story, and interrupt me whenever you like."
 
@@ -43,7 +43,12 @@ class DemoMind:
     def __init__(self, config: DemoConfig) -> None:
         self._config = config
 
-    def reply(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Reply:
+    def reply(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool] = (),
+        sampling: Sampling = AS_SET,  # noqa: ARG002  # a script has no tokens, and nothing in it is drawn
+    ) -> Reply:
         """The assistant's next message; see `llm.interface.LanguageModel`."""
         return DemoReply(messages, frozenset(tool.name for tool in tools), self._config.max_messages)
 
@@ -94,6 +99,11 @@ class DemoReply(Reply):
         """End it."""
         self._is_cancelled = True
         self._pieces.clear()
+
+    @property
+    def ending(self) -> Ending:
+        """Never cut, nothing counted."""
+        return Ending()
 
 
 def respond(messages: Sequence[Message], tools: frozenset[str]) -> Answer:

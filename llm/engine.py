@@ -15,7 +15,7 @@ from llm.config import MinistralConfig
 from llm.fp8 import can_multiply
 from llm.graphs import buckets
 from llm.handover import Handover, Outlet
-from llm.interface import ContextTooLong, EngineUnreachable, Message, Reply, Tool
+from llm.interface import AS_SET, ContextTooLong, EngineUnreachable, Message, Reply, Sampling, Tool
 from llm.local_reply import Job, LocalReply
 from llm.ministral import Ministral
 from llm.quantise import quantise
@@ -24,7 +24,6 @@ from llm.scheduler import Row
 from llm.slots import ReplySlots
 from llm.steploop import StepLoop
 from llm.stepper import Counters, ReplyStepper
-from llm.steps import Sampling
 from llm.weights import check_memory
 
 logger = logging.getLogger(__name__)
@@ -69,10 +68,10 @@ class MinistralLanguageModel:
         """What the engine has done since it was started."""
         return self._running.counters
 
-    def reply(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Reply:
+    def reply(self, messages: Sequence[Message], tools: Sequence[Tool] = (), sampling: Sampling = AS_SET) -> Reply:
         """The assistant's next message; see `llm.interface.LanguageModel`."""
         return LocalReply(
-            lambda: self._begin(tuple(messages), tuple(tools)),
+            lambda: self._begin(tuple(messages), tuple(tools), sampling),
             changed=self._loop.wake,
             stall_s=self._config.stall_timeout_s,
         )
@@ -89,22 +88,27 @@ class MinistralLanguageModel:
             raise EngineUnreachable("the language model is stopped: start it again")
         return self._stepper
 
-    async def _begin(self, messages: Sequence[Message], tools: Sequence[Tool]) -> Job:
+    async def _begin(self, messages: Sequence[Message], tools: Sequence[Tool], asked: Sampling) -> Job:
         """Submit a job for the conversation."""
         config, model = self._config, self._loaded
         ids = await asyncio.to_thread(model.chat.prompt, messages, tools)  # a long one that is new takes a while
-        fitting = config.context_tokens - config.reply_tokens
+        most_tokens = min(asked.max_tokens or config.reply_tokens, config.reply_tokens)
+        fitting = config.context_tokens - most_tokens
         if len(ids) > fitting:
             raise ContextTooLong(
                 f"{len(messages)} messages are {len(ids)} tokens, at most {fitting} fit: leave out the oldest"
             )
+        seed = config.seed if asked.seed is None else asked.seed
         outlet = Outlet[Piece](config.unread_pieces, on_taken=self._loop.wake)
         calls_before = sum(len(message.tool_calls) for message in messages)
         job = Job(
             row=Row(submitted_s=time.monotonic(), has_room=lambda: outlet.has_room),
             ids=ids,
-            seed=random.getrandbits(63) if config.seed is None else config.seed,
-            most_tokens=config.reply_tokens,
+            seed=random.getrandbits(63) if seed is None else seed,
+            temperature=config.temperature if asked.temperature is None else asked.temperature,
+            top_p=config.top_p if asked.top_p is None else asked.top_p,
+            most_tokens=most_tokens,
+            is_limit_asked=most_tokens == asked.max_tokens,
             pieces=ReplyPieces(model.chat.markers, model.chat.bytes_of, first_call=calls_before),
             outlet=outlet,
             admitted=asyncio.get_running_loop().create_future(),
@@ -140,7 +144,6 @@ class MinistralLanguageModel:
             model.chat.markers,
             batches=buckets(config.slots),
             prefill_tokens=config.prefill_tokens,
-            sampling=Sampling(config.temperature, config.top_p),
         )
         logger.info("%s ready on %s after %.1f s", config.checkpoint.name, device, time.monotonic() - started_s)
         return model, stepper

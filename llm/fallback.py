@@ -8,11 +8,14 @@ from typing import Self
 
 from llm.health import Health
 from llm.interface import (
+    AS_SET,
     ContextTooLong,
+    Ending,
     LanguageModel,
     LanguageModelError,
     Message,
     Reply,
+    Sampling,
     TextDelta,
     Tool,
     ToolCall,
@@ -27,21 +30,24 @@ class FallbackLanguageModel:
     def __init__(self, models: Sequence[LanguageModel]) -> None:
         self._health = Health(models)
 
-    def reply(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Reply:
+    def reply(self, messages: Sequence[Message], tools: Sequence[Tool] = (), sampling: Sampling = AS_SET) -> Reply:
         """The assistant's next message, from the first model that can give one.
 
         A failure after its first word is the caller's to know: nobody can take a word back.
         """
-        return _FallbackReply(self._health, messages, tools)
+        return _FallbackReply(self._health, messages, tools, sampling)
 
 
 class _FallbackReply:
     """The reply of one model after the other; the last one's error is the reply's."""
 
-    def __init__(self, health: Health[LanguageModel], messages: Sequence[Message], tools: Sequence[Tool]) -> None:
+    def __init__(
+        self, health: Health[LanguageModel], messages: Sequence[Message], tools: Sequence[Tool], sampling: Sampling
+    ) -> None:
         self._health = health
         self._messages = messages
         self._tools = tools
+        self._sampling = sampling
         self._untried = health.order()
         self._stack = AsyncExitStack()
         self._reply: Reply | None = None
@@ -75,13 +81,19 @@ class _FallbackReply:
         if self._reply:
             self._reply.cancel()
 
+    @property
+    def ending(self) -> Ending:
+        """Of the reply that was given."""
+        return self._reply.ending if self._reply else Ending()
+
     async def _open_next(self) -> None:
         """Enter the reply of the next model that lets us in."""
         await self._stack.aclose()
         while True:
             self._tried = self._untried.pop(0)
             try:
-                self._reply = await self._stack.enter_async_context(self._tried.reply(self._messages, self._tools))
+                reply = self._tried.reply(self._messages, self._tools, self._sampling)
+                self._reply = await self._stack.enter_async_context(reply)
             except LanguageModelError as error:
                 self._pass_over(error)
             else:

@@ -65,6 +65,28 @@ class TextDelta:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a reply is drawn and how long it may be. What is None is for the engine's settings to decide."""
+
+    temperature: float | None = None  # 0, always the likeliest token, to 2
+    top_p: float | None = None  # above 0, at most 1
+    seed: int | None = None  # signed, 64 bits; the same one draws the same reply
+    max_tokens: int | None = None  # at least 1; the engine's own limit holds beside it
+
+
+AS_SET = Sampling()
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a reply ended. The tokens are None where the engine does not count them."""
+
+    is_cut: bool = False  # it was as long as it may be
+    prompt_tokens: int | None = None
+    reply_tokens: int | None = None  # all that were written, also those of tool calls, thoughts and the end
+
+
 class Reply(AbstractAsyncContextManager["Reply"], Protocol):
     """One reply being generated. Leaving the context stops the work and frees its slot."""
 
@@ -76,11 +98,16 @@ class Reply(AbstractAsyncContextManager["Reply"], Protocol):
         """End it: after this returns no piece is delivered. Twice is harmless."""
         ...
 
+    @property
+    def ending(self) -> Ending:
+        """How it ended; to be asked after its last piece."""
+        ...
+
 
 class LanguageModel(Protocol):
     """An engine that replies for many calls."""
 
-    def reply(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Reply:
+    def reply(self, messages: Sequence[Message], tools: Sequence[Tool] = (), sampling: Sampling = AS_SET) -> Reply:
         """The assistant's next message: text in pieces, then the tool calls, each whole.
 
         Entering the returned context raises EngineBusy, EngineUnreachable or ContextTooLong.

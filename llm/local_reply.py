@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from llm.handover import Outlet
-from llm.interface import EngineUnreachable, Reply
+from llm.interface import Ending, EngineUnreachable, Reply
 from llm.reply_pieces import Piece, ReplyPieces
 from llm.scheduler import Row
 
@@ -19,11 +19,15 @@ class Job:
     row: Row
     ids: Sequence[int]  # of the prompt
     seed: int
+    temperature: float
+    top_p: float
     most_tokens: int  # where it is cut if it does not end
+    is_limit_asked: bool  # by its reader, who so expects it to be cut
     pieces: ReplyPieces
     outlet: Outlet[Piece]
     admitted: asyncio.Future[None]
     batch_size: int = 0  # of the largest batch it was in
+    is_cut: bool = False
 
     @property
     def progress(self) -> int:
@@ -104,6 +108,12 @@ class LocalReply(Reply):
             self._job.row.is_cancelled = True
             self._job.outlet.close()
             self._changed()
+
+    @property
+    def ending(self) -> Ending:
+        """How it ended; the step loop writes no more to a job that is finished."""
+        job = self._job
+        return Ending() if job is None else Ending(job.is_cut, len(job.ids), job.row.written)
 
     def _stalled(self) -> EngineUnreachable:
         return EngineUnreachable(f"the language model did nothing for {self._stall_s:g} s: restart it")

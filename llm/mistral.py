@@ -14,10 +14,10 @@ from mistralai.client.utils.eventstreaming import EventStreamAsync
 from pydantic import SecretStr
 
 from llm.chat_stream import Chunk, ReplyAssembler
-from llm.chat_wire import language_model_error, messages_json, tools_json
+from llm.chat_wire import language_model_error, messages_json, sampling_json, tools_json
 from llm.config import MistralChatConfig
 from llm.endpoint_errors import EndpointError, EndpointUnreachable, refusal
-from llm.interface import Message, Reply, TextDelta, Tool
+from llm.interface import AS_SET, Message, Reply, Sampling, TextDelta, Tool
 from llm.keep_warm import KeepWarm
 from llm.remote import Pieces, RemoteReply
 from llm.retrying import retried
@@ -67,20 +67,15 @@ class MistralChat:
         self._client = None
         await self._stack.aclose()
 
-    def reply(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Reply:
+    def reply(self, messages: Sequence[Message], tools: Sequence[Tool] = (), sampling: Sampling = AS_SET) -> Reply:
         """The assistant's next message; see `llm.interface.LanguageModel`."""
         config = self._config
-        settings = {
-            "temperature": config.temperature,
-            "top_p": config.top_p,
-            "max_tokens": config.max_tokens,
-            "random_seed": config.seed,
-            "tools": tools_json(tools) or None,
-        }
+        own = Sampling(config.temperature, config.top_p, config.seed, config.max_tokens)
         request = {
             "model": config.model,
             "messages": messages_json(messages),
-            **{name: value for name, value in settings.items() if value is not None},
+            **({"tools": tools_json(tools)} if tools else {}),
+            **sampling_json(sampling, own, seed="random_seed"),
         }
         return RemoteReply(lambda: self._open(request), config.stall_timeout_s)
 
@@ -116,6 +111,7 @@ class MistralChat:
                     yield TextDelta(text)
         for call in assembler.whole_calls(self._url):
             yield call
+        yield assembler.ending
 
     async def _greet(self) -> None:
         """A small request, past the client: it would check every field of an answer that nobody reads."""

@@ -12,15 +12,15 @@ from typing import Any, Self
 from pydantic import SecretStr
 
 from llm.chat_stream import pieces
-from llm.chat_wire import language_model_error, messages_json, tools_json
+from llm.chat_wire import language_model_error, messages_json, sampling_json, tools_json
 from llm.config import ChatConfig
 from llm.endpoint import Answer, Endpoint
 from llm.endpoint_errors import EndpointError
-from llm.interface import EngineUnreachable, Message, Reply, TextDelta, Tool, ToolCall
+from llm.interface import AS_SET, Ending, EngineUnreachable, Message, Reply, Sampling, TextDelta, Tool, ToolCall
 from llm.sse import events
 from llm.waiting import Abandoned, Waiting
 
-Pieces = AsyncGenerator[TextDelta | ToolCall, None]
+Pieces = AsyncGenerator[TextDelta | ToolCall | Ending, None]  # the ending last
 OpenReply = Callable[[], AbstractAsyncContextManager[Pieces]]
 
 
@@ -48,21 +48,17 @@ class ChatModel:
     ) -> None:
         await self._endpoint.__aexit__(None, None, None)
 
-    def reply(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Reply:
+    def reply(self, messages: Sequence[Message], tools: Sequence[Tool] = (), sampling: Sampling = AS_SET) -> Reply:
         """The assistant's next message; see `llm.interface.LanguageModel`."""
         config = self._config
-        settings = {
-            "temperature": config.temperature,
-            "top_p": config.top_p,
-            "max_tokens": config.max_tokens,
-            "seed": config.seed,
-            "tools": tools_json(tools) or None,
-        }
+        own = Sampling(config.temperature, config.top_p, config.seed, config.max_tokens)
         body = {
             "model": config.model,
             "messages": messages_json(messages),
             "stream": True,
-            **{name: value for name, value in settings.items() if value is not None},
+            "stream_options": {"include_usage": True},
+            **({"tools": tools_json(tools)} if tools else {}),
+            **sampling_json(sampling, own),
             **config.extra,
         }
         return RemoteReply(lambda: self._open(body), config.stall_timeout_s)
@@ -92,6 +88,7 @@ class RemoteReply(Reply):
         self._open_reply = open_reply
         self._stall_s = stall_s
         self._waiting = Waiting()
+        self._ending = Ending()
         self._pieces: Pieces | None = None
         self._stack = AsyncExitStack()
 
@@ -126,7 +123,9 @@ class RemoteReply(Reply):
         if self._pieces is None or self._waiting.is_cancelled:
             raise StopAsyncIteration
         try:
-            return await self._waiting.wait(anext(self._pieces), self._stall_s)
+            while isinstance(piece := await self._waiting.wait(anext(self._pieces), self._stall_s), Ending):
+                self._ending = piece
+            return piece
         except Abandoned:
             raise StopAsyncIteration from None
         except TimeoutError:
@@ -139,3 +138,8 @@ class RemoteReply(Reply):
     def cancel(self) -> None:
         """End it; the connection is closed when its context is left."""
         self._waiting.cancel()
+
+    @property
+    def ending(self) -> Ending:
+        """As the server tells it."""
+        return self._ending

@@ -25,6 +25,7 @@ class ReplySlots:
     Attributes:
         tokens: [count + 1] int64, the id that each slot's next step runs.
         positions: [count + 1] int64, its position.
+        temperatures, top_ps: [count + 1] float32, how the slot's tokens are drawn; see `llm.sampling`.
         uniforms: [count + 1, DRAWN] float32 in [0, 1), for the token behind position p the column p % DRAWN.
         prefixes: what the cache remembers of conversations.
     """
@@ -68,6 +69,8 @@ class ReplySlots:
         self.prefixes = PrefixTree(self.cache)
         self.tokens = torch.zeros(count + 1, dtype=torch.int64, device=self.device)
         self.positions = torch.zeros_like(self.tokens)
+        self.temperatures = torch.zeros(count + 1, device=self.device)
+        self.top_ps = torch.ones_like(self.temperatures)
         self.uniforms = torch.zeros((count + 1, DRAWN), device=self.device)
         self._ids: list[list[int]] = [[] for _ in range(count)]
         self._cached = [0] * count  # how many of them are in the cache
@@ -87,7 +90,7 @@ class ReplySlots:
         return len(self._ids[slot]) - 1 - self._cached[slot]
 
     @torch.inference_mode()
-    def open(self, slot: int, ids: Sequence[int], seed: int) -> int:
+    def open(self, slot: int, ids: Sequence[int], seed: int, temperature: float = 0.0, top_p: float = 1.0) -> int:
         """Begin a reply to these ids in a free slot; how many of them are in the cache already.
 
         Raises:
@@ -103,6 +106,8 @@ class ReplySlots:
         except CacheFull:
             self.cache.close(slot)
             raise
+        self.temperatures[slot] = temperature
+        self.top_ps[slot] = top_p
         self._generators[slot].manual_seed(seed)
         self._draw(slot)
         self._make_ready(slot)

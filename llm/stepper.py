@@ -20,7 +20,7 @@ from llm.local_reply import Job
 from llm.scheduler import Read, Row, Write, next_deadline, plan
 from llm.slots import ReplySlots
 from llm.steploop import Steppable
-from llm.steps import FAILED, Sampling, TokenProgram
+from llm.steps import FAILED, TokenProgram
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,6 @@ class ReplyStepper(Steppable):
         markers: where a reply ends.
         batches: sizes of the token step; rows are padded up to the next. The largest has room for every slot.
         prefill_tokens: prompt ids read in one step.
-        sampling: how tokens are chosen.
     """
 
     def __init__(
@@ -59,7 +58,6 @@ class ReplyStepper(Steppable):
         *,
         batches: Sequence[int],
         prefill_tokens: int,
-        sampling: Sampling,
     ) -> None:
         assert max(batches) >= slots.count
         self.counters = Counters()
@@ -72,7 +70,7 @@ class ReplyStepper(Steppable):
         self._free = list(reversed(range(slots.count)))
         pool = GraphPool(slots.device)
         largest_first = sorted(set(batches), reverse=True)  # the largest graph claims the memory that the others share
-        self._programs = [TokenProgram.of(slots, size, sampling, pool) for size in largest_first][::-1]
+        self._programs = [TokenProgram.of(slots, size, pool) for size in largest_first][::-1]
 
     def submit(self, job: Job) -> None:
         """Let the next step admit or refuse it."""
@@ -132,7 +130,7 @@ class ReplyStepper(Steppable):
         slot = self._free[-1]
         full = EngineBusy("the cache of the language model is full: try later or raise cache_tokens")
         try:
-            reused = slots.open(slot, job.ids, job.seed)
+            reused = slots.open(slot, job.ids, job.seed, job.temperature, job.top_p)
         except (CacheFull, torch.OutOfMemoryError):
             return full
         promised = sum(map(self._pages_to_come, self._jobs.values()))
@@ -208,7 +206,6 @@ class ReplyStepper(Steppable):
         for piece in job.pieces.add(token):
             self._handover.send(job.outlet, piece)
         if job.row.written >= job.most_tokens:
-            logger.warning("a reply was cut after %d tokens", job.row.written)
             self._cut(job)
 
     def _finish(self, job: Job) -> None:
@@ -218,8 +215,11 @@ class ReplyStepper(Steppable):
 
     def _cut(self, job: Job) -> None:
         """The reply is as long as one may be. Half a tool call is not run."""
+        job.is_cut = True
         error = None
-        if job.pieces.is_in_call:
+        if not job.is_limit_asked:
+            logger.warning("a reply was cut after %d tokens", job.row.written)
+        if job.pieces.is_in_call and not job.is_limit_asked:
             error = LanguageModelError(f"a tool call was not whole after {job.most_tokens} tokens: raise reply_tokens")
         self._end(job, error)
 

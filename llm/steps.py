@@ -18,14 +18,6 @@ from llm.slots import DRAWN, ReplySlots
 FAILED = -1  # in place of a token: the row's numbers were not finite
 
 
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How the next token is chosen; a temperature of 0 takes the likeliest."""
-
-    temperature: float = 0.0
-    top_p: float = 1.0
-
-
 class TokenBatch:
     """Buffers for steps of up to `size` slots. Rows stand in the order given to `load`.
 
@@ -33,13 +25,10 @@ class TokenBatch:
         result: [B] int64, the token drawn for each row; FAILED where there is none.
     """
 
-    def __init__(self, slots: ReplySlots, size: int, sampling: Sampling) -> None:
+    def __init__(self, slots: ReplySlots, size: int) -> None:
         device = slots.device
         self.size = size
         self.slots = slots
-        self._is_greedy = sampling.temperature == 0
-        self._temperature = torch.full((size,), sampling.temperature, device=device)
-        self._top_p = torch.full((size,), sampling.top_p, device=device)
         self._host_index = torch.full((size,), slots.count, dtype=torch.int64, pin_memory=device.type == "cuda")
         self._index = self._host_index.to(device, copy=True)
         self.result = torch.zeros(size, dtype=torch.int64, device=device)
@@ -57,11 +46,12 @@ class TokenBatch:
         embedded = decoder.embed(slots.tokens[index])  # [B, D]
         hidden = decoder.step(embedded, index, positions, slots.cache, reading=slots.reading)
         logits = decoder.logits(hidden)  # [B, V]
-        if self._is_greedy:
-            token = logits.argmax(dim=1)
+        temperature = slots.temperatures[index]
+        if slots.device.type == "cpu" and not temperature.any():
+            token = logits.argmax(dim=1)  # sorting is slow there; where steps are captured, they cannot choose
         else:
             uniform = slots.uniforms[index, positions % DRAWN]
-            token = sample(logits, self._temperature, self._top_p, uniform)
+            token = sample(logits, temperature, slots.top_ps[index], uniform)
         slots.tokens.index_copy_(0, index, token)
         slots.positions.index_add_(0, index, torch.ones_like(index))
         slots.positions[slots.count] = 0  # the idle slot goes nowhere
@@ -77,9 +67,9 @@ class TokenProgram:
     tokens: torch.Tensor  # [size] int64, on the host
 
     @classmethod
-    def of(cls, slots: ReplySlots, size: int, sampling: Sampling, pool: GraphPool) -> "TokenProgram":
+    def of(cls, slots: ReplySlots, size: int, pool: GraphPool) -> "TokenProgram":
         """Capture the program for up to `size` rows, all of them idle."""
-        batch = TokenBatch(slots, size, sampling)
+        batch = TokenBatch(slots, size)
         on_cpu = slots.device.type == "cpu"
         tokens = batch.result if on_cpu else torch.empty_like(batch.result, device="cpu").pin_memory()
         return cls(batch, pool.capture(batch.run), tokens)

@@ -10,9 +10,11 @@ from llm.fallback import FallbackLanguageModel
 from llm.health import COOL_DOWN_S, Health
 from llm.interface import (
     ContextTooLong,
+    Ending,
     EngineUnreachable,
     LanguageModelError,
     Message,
+    Sampling,
     TextDelta,
     Tool,
     ToolCall,
@@ -51,13 +53,19 @@ class ScriptedReply:
     def cancel(self) -> None:
         self._script = iter(())
 
+    @property
+    def ending(self) -> Ending:
+        return Ending(reply_tokens=2)
+
 
 class ScriptedModel:
     def __init__(self, script: Script) -> None:
         self._script = script
         self.replies: list[ScriptedReply] = []
+        self.asked: list[Sampling] = []
 
-    def reply(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> ScriptedReply:
+    def reply(self, messages: Sequence[Message], tools: Sequence[Tool], sampling: Sampling) -> ScriptedReply:
+        self.asked.append(sampling)
         self.replies.append(ScriptedReply(self._script))
         return self.replies[-1]
 
@@ -71,6 +79,15 @@ async def test_a_failure_before_the_first_word_is_not_noticed() -> None:
     dead, alive = ScriptedModel([GONE]), ScriptedModel(["Good ", "day."])
     assert await read(FallbackLanguageModel([dead, alive])) == ["Good ", "day."]
     assert all(reply.is_left for reply in dead.replies + alive.replies)
+
+
+async def test_every_model_is_asked_for_the_same_and_the_one_that_replies_knows_how_it_ended() -> None:
+    dead, alive = ScriptedModel([GONE]), ScriptedModel(["Good ", "day."])
+    model = FallbackLanguageModel([dead, alive])
+    async with model.reply([Message("user", "hello")], sampling=Sampling(seed=3)) as reply:
+        assert len([part async for part in reply]) == 2
+        assert reply.ending == Ending(reply_tokens=2)
+    assert dead.asked == alive.asked == [Sampling(seed=3)]
 
 
 async def test_a_failure_after_the_first_word_is_told() -> None:

@@ -14,7 +14,7 @@ from llm.checkpoint import Checkpoint, CheckpointError, CheckpointIncomplete, Te
 from llm.graphs import GraphPool
 from llm.ministral import Ministral
 from llm.slots import ReplySlots
-from llm.steps import FAILED, Sampling, TokenProgram
+from llm.steps import FAILED, TokenProgram
 
 CPU = torch.device("cpu")
 VOCABULARY = 4024  # of the tokenizer in conftest.py
@@ -50,7 +50,6 @@ REFERENCES: dict[str, Callable[[], PreTrainedModel]] = {
         MistralConfig(**SIZES, rope_parameters={"rope_type": "default", "rope_theta": 1e6}, sliding_window=4096)
     ),
 }
-GREEDY = Sampling()
 PROMPTS = [
     [1, 3, *range(100, 140), 4],
     [1, 3, *range(100, 120), 7, 8, 9, 4],
@@ -89,8 +88,8 @@ def slots_of(model: Ministral, count: int = 3) -> ReplySlots:
     return ReplySlots(model, count=count, cache_tokens=512, max_tokens=128, page_tokens=8)
 
 
-def program_of(slots: ReplySlots, sampling: Sampling = GREEDY) -> TokenProgram:
-    return TokenProgram.of(slots, slots.count, sampling, GraphPool(CPU))
+def program_of(slots: ReplySlots) -> TokenProgram:
+    return TokenProgram.of(slots, slots.count, GraphPool(CPU))
 
 
 def write(slots: ReplySlots, program: TokenProgram, rows: Sequence[int], tokens: int) -> list[list[int]]:
@@ -167,10 +166,10 @@ def test_sampling_depends_on_the_seed_alone(tekken: Path, tmp_path: Path) -> Non
     def sampled(rows: dict[int, int], asked: int, tokens: int = 80) -> list[int]:
         slots = slots_of(model)
         for row, seed in rows.items():
-            slots.open(row, PROMPTS[2], seed)
+            slots.open(row, PROMPTS[2], seed, temperature=5.0, top_p=0.9)
             if slots.unread(row):
                 slots.read([(row, slots.unread(row))])
-        return write(slots, program_of(slots, Sampling(5.0, 0.9)), list(rows), tokens)[list(rows).index(asked)]
+        return write(slots, program_of(slots), list(rows), tokens)[list(rows).index(asked)]
 
     alone = sampled({0: 7}, 0)
     assert sampled({1: 8, 2: 7}, 2) == alone

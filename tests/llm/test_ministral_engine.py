@@ -15,10 +15,12 @@ from llm.config import MinistralConfig
 from llm.engine import MinistralLanguageModel
 from llm.interface import (
     ContextTooLong,
+    Ending,
     EngineBusy,
     EngineUnreachable,
     LanguageModelError,
     Message,
+    Sampling,
     TextDelta,
     Tool,
     ToolCall,
@@ -163,6 +165,34 @@ async def test_half_a_tool_call_is_not_run(open_engine: Open) -> None:
     async with open_engine(reply_tokens=3) as engine:
         with pytest.raises(LanguageModelError, match="raise reply_tokens"):
             await pieces_of(engine, TIME, [CLOCK])
+    async with open_engine() as engine, engine.reply(TIME, [CLOCK], Sampling(max_tokens=3)) as reply:
+        assert [piece async for piece in reply] == []
+        assert reply.ending.is_cut
+
+
+async def test_every_token_is_counted(open_engine: Open, model: Ministral) -> None:
+    async with open_engine() as engine, engine.reply(SUM) as reply:
+        answer = Message("assistant", "".join([piece.text async for piece in reply if isinstance(piece, TextDelta)]))
+        prompt = model.chat.prompt(SUM)
+        with_the_end = model.chat.prompt([*SUM, answer])[len(prompt) : -2]  # without the empty question behind it
+        assert reply.ending == Ending(False, len(prompt), len(with_the_end))
+
+
+async def test_a_length_that_was_asked_for_is_no_warning(open_engine: Open, caplog: pytest.LogCaptureFixture) -> None:
+    async with open_engine() as engine, engine.reply(STORY, sampling=Sampling(max_tokens=10)) as reply:
+        assert len("".join([piece.text async for piece in reply if isinstance(piece, TextDelta)]).split()) < 15
+        assert reply.ending == Ending(True, len(engine._loaded.chat.prompt(STORY)), 10)
+    assert "cut" not in caplog.text
+
+
+async def test_a_shorter_reply_leaves_room_for_a_longer_conversation(open_engine: Open) -> None:
+    long = Message("user", "no " * 600)
+    async with open_engine() as engine:
+        with pytest.raises(ContextTooLong, match="at most 574 fit"):
+            await text_of(engine, (long,))
+        async with engine.reply((long,), sampling=Sampling(max_tokens=2)) as reply:
+            [piece async for piece in reply]
+        assert reply.ending.is_cut
 
 
 async def test_ids_of_tool_calls_are_unique_in_a_conversation(open_engine: Open) -> None:

@@ -12,11 +12,13 @@ from pydantic import SecretStr, ValidationError
 from llm.config import ChatConfig, MistralChatConfig
 from llm.interface import (
     ContextTooLong,
+    Ending,
     EngineBusy,
     EngineUnreachable,
     LanguageModel,
     LanguageModelError,
     Message,
+    Sampling,
     TextDelta,
     Tool,
     ToolCall,
@@ -84,6 +86,36 @@ async def test_what_is_asked(make: Make, chat_server: Any) -> None:
     function = {"name": "weather", "description": "The weather.", "parameters": WEATHER.parameters}
     assert asked["tools"][0]["type"] == "function"
     assert asked["tools"][0]["function"].items() >= function.items()
+
+
+async def test_what_is_asked_of_one_reply_goes_before_the_settings(make: Make, chat_server: Any) -> None:
+    asked = Sampling(temperature=0.0, top_p=0.5, seed=0, max_tokens=9)
+    async with (
+        make(chat_server, temperature=0.3, top_p=0.9, max_tokens=50, seed=7) as engine,
+        engine.reply(HELLO, sampling=asked) as reply,
+    ):
+        assert [piece async for piece in reply]
+    body = chat_server.bodies[-1]
+    assert (body["temperature"], body["top_p"], body["max_tokens"]) == (0.0, 0.5, 9)
+    assert body["seed" if make is chat else "random_seed"] == 0
+    async with make(chat_server, max_tokens=50) as engine, engine.reply(HELLO, sampling=Sampling(max_tokens=99)):
+        assert chat_server.bodies[-1]["max_tokens"] == 50  # the settings bound it
+
+
+async def test_how_a_reply_ended(engine: LanguageModel, chat_server: Any) -> None:
+    usage = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
+    counted = {"id": "1", "object": "chat.completion.chunk", "model": "m", "choices": [], "usage": usage}
+    chat_server.says(line({"content": "Hi."}), line({}, "length"), f"data: {json.dumps(counted)}\n\n", DONE)
+    for ending in (Ending(True, 7, 2), Ending()):  # the second time nothing is counted
+        async with engine.reply(HELLO) as reply:
+            assert [piece async for piece in reply]
+            assert reply.ending == ending
+
+
+async def test_a_server_is_asked_to_count(chat_server: Any) -> None:
+    async with chat(chat_server) as engine:
+        await pieces_of(engine)
+    assert chat_server.bodies[-1]["stream_options"] == {"include_usage": True}
 
 
 async def test_what_is_not_set_is_left_to_the_server(engine: LanguageModel, chat_server: Any) -> None:
