@@ -1,6 +1,7 @@
 """What clients send and take: JSON bodies within limits, and answers that are streamed."""
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ Body = TypeVar("Body", bound=BaseModel)
 # synthesised for a client that has stopped reading.
 _BUFFERED_BYTES = 16_384
 _SOCKET_BYTES = 24_576
+_SHOWN = 60  # characters of a wrong value
 
 
 async def read_body(request: web.Request, schema: type[Body], timeout_s: float) -> Body:
@@ -34,9 +36,11 @@ async def read_body(request: web.Request, schema: type[Body], timeout_s: float) 
     try:
         return schema.model_validate_json(raw)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
+        first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         what = first["msg"].removeprefix("Value error, ")
+        if where and first["type"] != "value_error" and isinstance(first["input"], str | int | float):
+            what += f", found {json.dumps(first['input'])[:_SHOWN]}"
         raise ApiError(
             400, f"{where}: {what}" if where else what, code="invalid_request", param=where or None
         ) from None

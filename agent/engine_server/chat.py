@@ -1,12 +1,9 @@
-"""`/v1/chat/completions`, streamed or whole, with tools. A client that closes the connection cancels its reply.
-
-The interface of language models does not count tokens: `usage`, on which clients insist, is told as zeros.
-"""
+"""`/v1/chat/completions`, streamed or whole, with tools. A client that closes the connection cancels its reply."""
 
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
@@ -17,11 +14,11 @@ from agent.engine_server.config import EngineServerConfig
 from agent.engine_server.errors import api_error, engine_errors
 from agent.engine_server.metrics import EngineMetrics
 from agent.engine_server.models import Model
-from llm.interface import LanguageModel, LanguageModelError, TextDelta, ToolCall
+from agent.engine_server.stop_strings import StoppedReply
+from llm.interface import Ending, LanguageModel, LanguageModelError, Reply, TextDelta, ToolCall
 
 PATH = "/v1/chat/completions"
 
-_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 _DONE = b"data: [DONE]\n\n"
 
 
@@ -43,15 +40,21 @@ class Chat:
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         asked = await read_body(request, ChatRequest, self._config.body_timeout_s)
         self._model.check(asked.model)
-        completion = _Completion(self._model.id)
+        asked.check()
+        completion = _Completion(self._model.id, counts_later=asked.wants_usage)
         started_s = time.perf_counter()
         with engine_errors():
-            async with self._language_model.reply(asked.conversation(), asked.offered_tools()) as reply:
+            async with self._reply(asked) as reply:
                 if not asked.stream:
-                    return web.json_response(completion.whole([piece async for piece in reply]))
+                    pieces = [piece async for piece in reply]
+                    return web.json_response(completion.whole(pieces, reply.ending))
                 first = await anext(reply, None)  # until then an error still has a status
                 self._metrics.first_output(PATH, time.perf_counter() - started_s)
                 return await self._stream(request, asked, completion, first, reply)
+
+    def _reply(self, asked: ChatRequest) -> Reply:
+        reply = self._language_model.reply(asked.conversation(), asked.offered_tools(), asked.sampling())
+        return StoppedReply(reply, asked.stops) if asked.stops else reply
 
     async def _stream(
         self,
@@ -59,7 +62,7 @@ class Chat:
         asked: ChatRequest,
         completion: "_Completion",
         first: TextDelta | ToolCall | None,
-        rest: AsyncIterator[TextDelta | ToolCall],
+        rest: Reply,
     ) -> web.StreamResponse:
         streamed = Streamed(request, "text/event-stream", self._config.write_timeout_s)
         await streamed.send(_event(completion.chunk({"role": "assistant", "content": ""})))
@@ -71,33 +74,41 @@ class Chat:
         except LanguageModelError as error:
             await streamed.send(_event({"error": api_error(error).as_json()}))
         else:
-            await streamed.send(_event(completion.chunk({}, completion.finish_reason)))
+            await streamed.send(_event(completion.chunk({}, completion.finish_reason(rest.ending))))
             if asked.wants_usage:
-                await streamed.send(_event(completion.usage()))
+                await streamed.send(_event(completion.usage(rest.ending)))
         await streamed.send(_DONE)
         return await streamed.end()
 
 
 class _Completion:
-    """One reply in the protocol's JSON."""
+    """One reply in the protocol's JSON.
 
-    def __init__(self, model: str) -> None:
+    Args:
+        model: its name.
+        counts_later: whether a chunk about usage is to come, of which the others then say so.
+    """
+
+    def __init__(self, model: str, *, counts_later: bool) -> None:
         self._head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": model}
+        self._no_usage_yet = {"usage": None} if counts_later else {}
         self._tool_calls = 0
 
-    @property
-    def finish_reason(self) -> str:
+    def finish_reason(self, ending: Ending) -> str:
+        """Why the reply is over."""
+        if ending.is_cut:
+            return "length"
         return "tool_calls" if self._tool_calls else "stop"
 
-    def whole(self, pieces: Sequence[TextDelta | ToolCall]) -> dict[str, Any]:
+    def whole(self, pieces: Sequence[TextDelta | ToolCall], ending: Ending) -> dict[str, Any]:
         """All of it at once."""
         text = "".join(piece.text for piece in pieces if isinstance(piece, TextDelta))
         calls = [self._call(piece) for piece in pieces if isinstance(piece, ToolCall)]
         message: dict[str, Any] = {"role": "assistant", "content": (text or None) if calls else text}
         if calls:
             message["tool_calls"] = calls
-        choice = {"index": 0, "message": message, "finish_reason": self.finish_reason, "logprobs": None}
-        return {**self._head, "object": "chat.completion", "choices": [choice], "usage": _USAGE}
+        choice = {"index": 0, "message": message, "finish_reason": self.finish_reason(ending), "logprobs": None}
+        return {**self._head, "object": "chat.completion", "choices": [choice], "usage": _usage(ending)}
 
     def piece(self, piece: TextDelta | ToolCall) -> dict[str, Any]:
         """The chunk of one piece."""
@@ -108,16 +119,23 @@ class _Completion:
     def chunk(self, delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
         """One chunk of a stream."""
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None}
-        return {**self._head, "object": "chat.completion.chunk", "choices": [choice]}
+        return {**self._head, "object": "chat.completion.chunk", "choices": [choice], **self._no_usage_yet}
 
-    def usage(self) -> dict[str, Any]:
+    def usage(self, ending: Ending) -> dict[str, Any]:
         """The chunk after the last, if it is wanted."""
-        return {**self._head, "object": "chat.completion.chunk", "choices": [], "usage": _USAGE}
+        return {**self._head, "object": "chat.completion.chunk", "choices": [], "usage": _usage(ending)}
 
     def _call(self, call: ToolCall) -> dict[str, Any]:
         index, self._tool_calls = self._tool_calls, self._tool_calls + 1
         function = {"name": call.name, "arguments": call.arguments}
         return {"index": index, "id": call.id, "type": "function", "function": function}
+
+
+def _usage(ending: Ending) -> dict[str, int | None]:
+    """What the engine counted: null where it does not count, in the object that Mistral's client insists on."""
+    prompt, reply = ending.prompt_tokens, ending.reply_tokens
+    total = None if prompt is None or reply is None else prompt + reply
+    return {"prompt_tokens": prompt, "completion_tokens": reply, "total_tokens": total}
 
 
 def _event(data: dict[str, Any]) -> bytes:

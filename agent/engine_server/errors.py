@@ -12,14 +12,15 @@ import llm.interface
 import tts.interface
 from asr.interface import RecognitionError
 from llm.interface import ContextTooLong, LanguageModelError
-from tts.interface import LanguageNotSupported, SynthesisError, TextRejected, VoiceNotFound
+from tts.interface import SynthesisError, TextRejected, VoiceNotFound
 
 _BUSY = (asr.interface.EngineBusy, llm.interface.EngineBusy, tts.interface.EngineBusy)
 _BUSY_RETRY_S = 1.0
 _CODES: dict[type[Exception], str] = {
     ContextTooLong: "context_length_exceeded",
     VoiceNotFound: "voice_not_found",
-    LanguageNotSupported: "language_not_supported",
+    asr.interface.LanguageNotSupported: "language_not_supported",
+    tts.interface.LanguageNotSupported: "language_not_supported",
     TextRejected: "text_rejected",
 }
 

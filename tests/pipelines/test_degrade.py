@@ -26,7 +26,7 @@ from llm.config import ChatConfig, DemoConfig
 from llm.demo import DemoMind
 from llm.demo_grammar import training_sentences
 from llm.fallback import FallbackLanguageModel
-from llm.interface import LanguageModel, Message, Reply, TextDelta, Tool, ToolCall
+from llm.interface import Ending, LanguageModel, Message, Reply, Sampling, TextDelta, Tool, ToolCall
 from llm.remote import ChatModel
 from pipelines.call import Engines, prepare, run_call
 from pipelines.config import CallConfig
@@ -141,6 +141,10 @@ class StoppingReply:
     def cancel(self) -> None:
         self._reply.cancel()
 
+    @property
+    def ending(self) -> Ending:
+        return self._reply.ending
+
 
 class NotingModel:
     """A language model, with what it was last asked; its replies stop if there is a stop."""
@@ -150,9 +154,9 @@ class NotingModel:
         self._stop = stop
         self.asked: Sequence[Message] = ()
 
-    def reply(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Reply:
+    def reply(self, messages: Sequence[Message], tools: Sequence[Tool], sampling: Sampling) -> Reply:
         self.asked = tuple(messages)
-        reply = self._engine.reply(messages, tools)
+        reply = self._engine.reply(messages, tools, sampling)
         return StoppingReply(reply, self._stop) if self._stop else reply
 
 

@@ -17,7 +17,7 @@ from agent.engine_server.models import Model, Models
 from agent.engine_server.server import application
 from agent.listening import listening
 from asr.interface import RecognitionError, Transcript
-from llm.interface import Message, TextDelta, Tool, ToolCall
+from llm.interface import Ending, Message, Sampling, TextDelta, Tool, ToolCall
 from tts.interface import SpeechChunk, Voice, VoiceNotFound
 
 WORDS = ("one", "two", "three", "four", "five")
@@ -153,6 +153,7 @@ class Answer:
 
     mind: "Mind"
     position: int = 0
+    is_cancelled: bool = False
     left: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def __aenter__(self) -> Self:
@@ -177,6 +178,13 @@ class Answer:
         self.position += 1
         return piece
 
+    def cancel(self) -> None:
+        self.is_cancelled = True
+
+    @property
+    def ending(self) -> Ending:
+        return self.mind.ending
+
 
 @dataclass
 class Mind:
@@ -184,12 +192,13 @@ class Mind:
 
     pieces: Sequence[TextDelta | ToolCall | Exception] = (TextDelta("Good "), TextDelta("day."))
     is_endless: bool = False  # never says that it is done
+    ending: Ending = field(default_factory=Ending)
     refusal: Exception | None = None
-    asked: list[tuple[Sequence[Message], Sequence[Tool]]] = field(default_factory=list)
+    asked: list[tuple[Sequence[Message], Sequence[Tool], Sampling]] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
 
-    def reply(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Any:
-        self.asked.append((messages, tools))
+    def reply(self, messages: Sequence[Message], tools: Sequence[Tool], sampling: Sampling) -> Any:
+        self.asked.append((messages, tools, sampling))
         self.answers.append(Answer(self))
         return self.answers[-1]
 
@@ -202,7 +211,7 @@ class Served:
     http: ClientSession  # its base is the server's URL
     access: Access
     ears: Ears
-    mind: Mind
+    mind: Any  # a Mind, unless the test brings another
     mouth: Mouth
 
 
@@ -211,11 +220,11 @@ Serve = Callable[..., AbstractAsyncContextManager[Served]]
 
 @pytest.fixture
 def serve() -> Serve:
-    """`async with serve(**settings) as served`: a server with these settings."""
+    """`async with serve(**settings) as served`: a server with these settings, and another mind if one is given."""
 
     @asynccontextmanager
-    async def start(**settings: Any) -> AsyncIterator[Served]:
-        ears, mind, mouth = Ears(), Mind(), Mouth()
+    async def start(mind: Any = None, **settings: Any) -> AsyncIterator[Served]:
+        ears, mind, mouth = Ears(), mind or Mind(), Mouth()
         mouth.gate.set()
         config = EngineServerConfig(port=0, **settings)
         access = Access(config)

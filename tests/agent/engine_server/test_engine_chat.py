@@ -2,11 +2,22 @@
 
 import asyncio
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from llm.interface import ContextTooLong, EngineBusy, EngineUnreachable, Message, TextDelta, Tool, ToolCall
+from llm.interface import (
+    ContextTooLong,
+    Ending,
+    EngineBusy,
+    EngineUnreachable,
+    Message,
+    Sampling,
+    TextDelta,
+    Tool,
+    ToolCall,
+)
 
 CHAT = "/v1/chat/completions"
 USER = {"role": "user", "content": "Good morning."}
@@ -60,10 +71,77 @@ async def test_tool_calls_come_whole(served: Any) -> None:
 
 
 async def test_usage_only_for_those_who_ask(served: Any) -> None:
-    *_, last = chunks(await post(served, stream=True, stream_options={"include_usage": True}))
+    served.mind.ending = Ending(prompt_tokens=7, reply_tokens=2)
+    *others, last = chunks(await post(served, stream=True, stream_options={"include_usage": True}))
     assert last["choices"] == []
-    assert last["usage"]["total_tokens"] == 0
+    assert last["usage"] == {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
+    assert [chunk["usage"] for chunk in others] == [None] * len(others)
     assert not any("usage" in chunk for chunk in chunks(await post(served, stream=True)))
+
+
+async def test_an_engine_that_does_not_count_says_so(served: Any) -> None:
+    unknown = {"prompt_tokens": None, "completion_tokens": None, "total_tokens": None}
+    assert (await post(served))["usage"] == unknown
+    *_, last = chunks(await post(served, stream=True, stream_options={"include_usage": True}))
+    assert last["usage"] == unknown
+
+
+async def test_a_reply_that_was_cut(served: Any) -> None:
+    served.mind.ending = Ending(is_cut=True)
+    assert (await post(served))["choices"][0]["finish_reason"] == "length"
+    assert chunks(await post(served, stream=True))[-1]["choices"][0]["finish_reason"] == "length"
+
+
+@pytest.mark.parametrize(
+    ("body", "sampling"),
+    [
+        ({}, Sampling()),
+        ({"temperature": 0, "top_p": 1, "seed": -1}, Sampling(0.0, 1.0, -1)),
+        ({"random_seed": 5, "max_tokens": 9}, Sampling(seed=5, max_tokens=9)),
+        ({"max_completion_tokens": 3, "max_tokens": 9}, Sampling(max_tokens=3)),
+        ({"max_completion_tokens": None, "max_tokens": 9}, Sampling(max_tokens=9)),
+    ],
+)
+async def test_how_the_reply_is_to_be_drawn(served: Any, body: dict[str, Any], sampling: Sampling) -> None:
+    await post(served, **body)
+    ((_, _, asked),) = served.mind.asked
+    assert asked == sampling
+
+
+@pytest.mark.parametrize("cuts", [(), (4,), (9, 10, 11, 12), tuple(range(1, 24))])
+@pytest.mark.parametrize(
+    ("stop", "text"),
+    [
+        ("day", "Good "),
+        (["wait.", "morning", "og"], "Good day, good "),
+        ([".", ", g"], "Good day"),
+        ("ood d", "G"),
+        ("good morning.!", "Good day, good morning."),
+        ("Good", ""),
+        ([], "Good day, good morning."),
+        ("", "Good day, good morning."),
+    ],
+)
+async def test_a_reply_ends_before_a_stop_string(served: Any, stop: Any, text: str, cuts: tuple[int, ...]) -> None:
+    whole = "Good day, good morning."
+    borders = [0, *cuts, len(whole)]
+    pieces = [TextDelta(whole[start:end]) for start, end in pairwise(borders) if start < end]
+    served.mind.pieces = (*pieces, CALL)
+    choice = (await post(served, stop=stop))["choices"][0]
+    is_stopped = text != whole
+    assert (choice["message"]["content"] or "") == text
+    assert choice["finish_reason"] == ("stop" if is_stopped else "tool_calls")
+    assert served.mind.answers[-1].is_cancelled == is_stopped
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks(await post(served, stop=stop, stream=True))]
+    assert "".join(delta.get("content", "") for delta in deltas) == text
+    assert any("tool_calls" in delta for delta in deltas) != is_stopped
+
+
+async def test_stopped_is_not_cut(served: Any) -> None:
+    served.mind.ending = Ending(is_cut=True, prompt_tokens=7, reply_tokens=2)  # for the engine is ahead of the reader
+    reply = await post(served, stop="day")
+    assert reply["choices"][0]["finish_reason"] == "stop"
+    assert reply["usage"]["completion_tokens"] == 2
 
 
 async def test_the_conversation_reaches_the_model(served: Any) -> None:
@@ -80,7 +158,7 @@ async def test_the_conversation_reaches_the_model(served: Any) -> None:
         temperature=0.3,
         seed=1,
     )
-    ((messages, tools),) = served.mind.asked
+    ((messages, tools, sampling),) = served.mind.asked
     assert messages == [
         Message("system", "Be kind."),
         Message("user", "What time?"),
@@ -88,11 +166,12 @@ async def test_the_conversation_reaches_the_model(served: Any) -> None:
         Message("tool", "nine", (), "call00001"),
     ]
     assert tools == [Tool("look", "Look.", {"type": "object"})]
+    assert sampling == Sampling(temperature=0.3, seed=1)
 
 
 async def test_no_tools_where_none_may_be_called(served: Any) -> None:
     await post(served, tools=[LOOK], tool_choice="none")
-    ((_, tools),) = served.mind.asked
+    ((_, tools, _),) = served.mind.asked
     assert list(tools) == []
 
 
@@ -105,6 +184,11 @@ async def test_no_tools_where_none_may_be_called(served: Any) -> None:
         ({"n": 2}, 400, "n"),
         ({"response_format": {"type": "json_object"}}, 400, "response_format.type"),
         ({"tools": [LOOK], "tool_choice": "required"}, 400, "tool_choice"),
+        ({"logprobs": True}, 400, "logprobs"),
+        ({"logit_bias": {"17": 5}}, 400, "logit_bias"),
+        ({"presence_penalty": 0.5}, 400, "presence_penalty"),
+        ({"parallel_tool_calls": False}, 400, "parallel_tool_calls"),
+        ({"messages": [{"role": "assistant", "content": "Good", "prefix": True}]}, 400, "messages.0.prefix"),
         ({"model": "gpt-9"}, 404, "model"),
     ],
 )
@@ -113,6 +197,39 @@ async def test_what_cannot_be_done_is_refused(served: Any, body: dict[str, Any],
         assert response.status == status
         assert (await response.json())["error"]["param"] == param
     assert served.mind.asked == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("temperature", 2.5, "temperature: wanted 0 to 2, found 2.5"),
+        ("temperature", -1, "temperature: wanted 0 to 2, found -1.0"),
+        ("temperature", float("nan"), "temperature: wanted 0 to 2, found nan"),
+        ("temperature", "hot", "temperature: Input should be a valid number, unable to parse string as a number, "),
+        ("top_p", 0, "top_p: wanted more than 0 and at most 1, found 0.0"),
+        ("top_p", 1.1, "top_p: wanted more than 0 and at most 1, found 1.1"),
+        ("seed", 2**63, f"seed: wanted {-(2**63)} to {2**63 - 1}, found {2**63}"),
+        ("seed", 1.5, "seed: Input should be a valid integer, got a number with a fractional part, found 1.5"),
+        ("max_tokens", 0, "max_tokens: wanted at least 1, found 0"),
+        ("max_completion_tokens", -3, "max_completion_tokens: wanted at least 1, found -3"),
+        ("stop", ["a", ""], 'stop: wanted up to 4 strings, none of them empty, found ["a", ""]'),
+        ("n", 3, "n: the engine cannot do this, found 3: leave it out"),
+    ],
+)
+async def test_a_value_out_of_range_is_named(served: Any, field: str, value: Any, message: str) -> None:
+    body = {"model": "mind-1", "messages": [USER], field: value}
+    async with served.http.post(CHAT, data=json.dumps(body)) as response:
+        assert response.status == 400
+        error = (await response.json())["error"]
+    assert error["message"].startswith(message)
+    assert "\n" not in error["message"]
+    assert error["param"] == field
+    assert served.mind.asked == []
+
+
+async def test_what_asks_for_nothing_is_welcome(served: Any) -> None:
+    nothing = {"n": 1, "logprobs": False, "logit_bias": None, "presence_penalty": 0.0, "parallel_tool_calls": True}
+    await post(served, **nothing, user="somebody", store=False)
 
 
 @pytest.mark.parametrize(
