@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from asr.interface import (
     SAMPLE_RATE_HZ,
     AudioRejected,
+    LanguageNotSupported,
     Recognition,
     RecognitionError,
     Recognizer,
@@ -129,7 +130,8 @@ class _FallbackRecognition:
         """Leave the current engine for the next; raises its error if that is the caller's doing, or there is none."""
         if isinstance(error, AudioRejected):
             raise error
-        self._health.failed(self._tried)
+        if not isinstance(error, LanguageNotSupported):  # it serves other callers as well as ever
+            self._health.failed(self._tried)
         if not self._untried:
             raise error
         logger.warning("recognition failed, another engine stands in: %s", error)

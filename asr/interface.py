@@ -5,6 +5,7 @@ Errors::
     RecognitionError
     |- EngineBusy           no free slot; try again later or elsewhere
     |- EngineUnreachable    the engine's process or server does not answer
+    |- LanguageNotSupported the engine does not understand this language
     |- AudioRejected        not 16 kHz mono float32, or not finite
 """
 
@@ -28,6 +29,10 @@ class EngineBusy(RecognitionError):
 
 class EngineUnreachable(RecognitionError):
     """The engine's process or server does not answer."""
+
+
+class LanguageNotSupported(RecognitionError):
+    """The engine does not understand this language."""
 
 
 class AudioRejected(RecognitionError):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.config import SphinxConfig
-from asr.interface import AudioRejected, EngineBusy, EngineUnreachable, Recognition, RecognitionError, Transcript
+from asr.interface import AudioRejected, EngineBusy, EngineUnreachable, LanguageNotSupported, Recognition, Transcript
 from asr.sphinx_process import SphinxProcess
 
 _MOST_UNREAD = 100  # transcripts of one stream
@@ -73,10 +73,12 @@ class SphinxRecognizer:
         """A new stream; see `asr.interface.Recognizer`.
 
         Raises:
-            RecognitionError: another language than English.
+            LanguageNotSupported: another language than English.
         """
         if language is not None and language.replace("_", "-").partition("-")[0].lower() != "en":
-            raise RecognitionError(f"pocketsphinx understands English only, found {language!r}: choose another engine")
+            raise LanguageNotSupported(
+                f"pocketsphinx understands English only, found {language!r}: choose another engine"
+            )
         return SphinxRecognition(self)
 
     async def find_process(self) -> SphinxProcess:

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from asr.fallback import FallbackRecognizer
-from asr.interface import AudioRejected, EngineUnreachable, RecognitionError, Transcript
+from asr.interface import AudioRejected, EngineUnreachable, LanguageNotSupported, RecognitionError, Transcript
 
 GONE = EngineUnreachable("gone")
 REFUSED = RecognitionError("answered 401: check the key")
@@ -120,6 +120,17 @@ async def test_a_refused_key_is_noted_once_and_not_noticed(
     assert refusing.opened == 1
     assert caplog.messages == [f"recognition failed, another engine stands in: {REFUSED}"]
     assert caplog.records[0].levelname == "WARNING"
+
+
+async def test_an_engine_without_the_language_is_passed_over_and_tried_again() -> None:
+    english = CountingRecognizer(LanguageNotSupported("English only"))
+    engine = FallbackRecognizer([english, CountingRecognizer()])
+    for _ in range(2):
+        async with engine.listen(language="fr") as stream:
+            stream.push(samples(100))
+            stream.flush()
+            assert (await anext(stream)).text == "100"
+    assert english.opened == 2
 
 
 async def test_what_is_wrong_with_the_audio_is_told() -> None:

@@ -12,7 +12,7 @@ import soxr
 from numpy.typing import NDArray
 
 from asr.config import SphinxConfig
-from asr.interface import SAMPLE_RATE_HZ, EngineUnreachable, Recognition, RecognitionError, Transcript
+from asr.interface import SAMPLE_RATE_HZ, EngineUnreachable, LanguageNotSupported, Recognition, Transcript
 from asr.sphinx import SphinxRecognizer
 from asr.sphinx_decoder import is_decoy, write_model
 from asr.sphinx_decoding import UNKNOWN, comfort_noise, confidence
@@ -180,7 +180,7 @@ async def test_a_callers_voice_is_not_mixed_up_with_anothers(engine: SphinxRecog
 
 
 async def test_only_english_is_understood(engine: SphinxRecognizer) -> None:
-    with pytest.raises(RecognitionError, match="'fr'"):
+    with pytest.raises(LanguageNotSupported, match="'fr'"):
         engine.listen(language="fr")
 
 
