@@ -8,6 +8,7 @@ from asr.interface import Transcript
 from pipelines.config import VoiceConfig
 from pipelines.detection import SAMPLES_PER_MS, WINDOW_MS, RecentAudio
 from pipelines.frames import VoiceFrame
+from pipelines.silero import WINDOW_SAMPLES
 from pipelines.smart_turn import SmartTurn
 from pipelines.turns import Pause, PauseHabit
 
@@ -31,6 +32,7 @@ class CallerVoice:
         self._habit = PauseHabit()
         self._sounds_complete: bool | None = None
         self._last_speech = 0  # samples: the end of the last speech window
+        self._last_gap = 0  # samples without speech before the latest stretch of it
         self._due = 0  # flushes whose final transcript is still to come
         self._ignored = 0  # of those, finals that nobody waits for
         self.opinion: asyncio.Task[None] | None = None  # Smart Turn being asked
@@ -43,14 +45,16 @@ class CallerVoice:
         """Take the next window."""
         self.now_samples = window.end_samples
         if window.is_speech:
+            gap = window.end_samples - WINDOW_SAMPLES - self._last_speech
+            self._last_gap = gap or self._last_gap
             self.speech_ms += WINDOW_MS
             self._last_speech = window.end_samples
             self.last_speech_at = asyncio.get_running_loop().time()
 
     def onset(self, *, is_in_turn: bool) -> None:
-        """The voice begins; a pause inside a turn is a habit of this caller's."""
+        """The voice begins, one window ago; a pause inside a turn is a habit of this caller's."""
         if self.is_paused and is_in_turn:
-            self._habit = self._habit.after(self._silence_ms)
+            self._habit = self._habit.after(self._last_gap / SAMPLES_PER_MS)
         self.is_paused = False
         self.speech_ms = self._config.onset_ms
         self._sounds_complete = None
@@ -78,16 +82,12 @@ class CallerVoice:
     def silence(self, words: str) -> Pause:
         """The pause as it is now, after these words."""
         return Pause(
-            silence_ms=self._silence_ms,
+            silence_ms=(self.now_samples - self._last_speech) // SAMPLES_PER_MS,
             words=words,
             is_transcribed=self._due == 0,
             sounds_complete=self._sounds_complete,
             usual_pause_ms=self._habit.usual_ms,
         )
-
-    @property
-    def _silence_ms(self) -> int:
-        return (self.now_samples - self._last_speech) // SAMPLES_PER_MS
 
     async def _ask(self, smart_turn: SmartTurn) -> None:
         asked_at = self._last_speech

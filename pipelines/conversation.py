@@ -18,6 +18,10 @@ class Conversation:
         """Everything so far, oldest first."""
         return tuple(self._messages)
 
+    def forget_older_half(self) -> None:
+        """Drop the older half of the turns; the last one stays."""
+        forget_older_half(self._messages)
+
     def caller_said(self, text: str) -> None:
         """The caller finished a turn."""
         self._messages.append(Message("user", text))
@@ -46,3 +50,12 @@ class Conversation:
             if self._messages[position].tool_call_id == call_id:
                 self._messages[position] = Message("tool", result, tool_call_id=call_id)
                 return
+
+
+def forget_older_half(messages: list[Message]) -> bool:
+    """Drop the older half of the turns, whole ones, which a model cannot read any more; False if only one is left."""
+    turns = [position for position, message in enumerate(messages) if message.role == "user"]
+    if len(turns) < 2:
+        return False
+    del messages[turns[0] : turns[len(turns) // 2]]
+    return True

@@ -24,6 +24,7 @@ class Overlap:
         self._timeline = timeline
         self._config = config
         self._evidence: Evidence | None = None
+        self._passed: Evidence | None = None  # let pass before its words were known
         self._start_samples = 0
 
     @property
@@ -41,7 +42,7 @@ class Overlap:
         if self._evidence is None:
             if not (window.is_speech or window.is_sibilant):
                 return Decision.WAIT
-            self._evidence = Evidence()
+            self._evidence, self._passed = Evidence(), None
             self._start_samples = window.end_samples - WINDOW_MS * SAMPLES_PER_MS
         self._evidence = self._evidence.with_window(
             WINDOW_MS,
@@ -59,6 +60,16 @@ class Overlap:
             return Decision.WAIT
         self._evidence = replace(self._evidence, words=words)
         return self._judge(self._evidence, now_samples)
+
+    def hear_late(self, words: str, now_samples: int) -> Decision:
+        """Judge the final words of a voice that was let pass without them, and tell whether they cut after all."""
+        evidence, self._passed = self._passed, None
+        if evidence is None:
+            return Decision.WAIT
+        decision = decide(replace(evidence, words=words, silence_ms=0), self._config).decision
+        if decision is Decision.CUT:
+            self._report(Verdict(decision, "late words"), (now_samples - self._start_samples) / SAMPLES_PER_MS)
+        return decision
 
     def end(self) -> None:
         """There is nothing to judge any more; an agent that was kept waiting goes on."""
@@ -80,9 +91,10 @@ class Overlap:
             else:
                 self._agent.hush()
         elif decision is Decision.RESUME:
+            self._passed = evidence if evidence.words is None else None
             self.end()
             if was_noticed:
-                self._timeline.state("speaking")
+                self._timeline.state("speaking" if self._agent.output.is_speaking else "thinking")
         return decision
 
     def _report(self, verdict: Verdict, latency_ms: float) -> None:

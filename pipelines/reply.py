@@ -7,6 +7,7 @@ not what was generated. An interruption cancels the frame being processed, and s
 import asyncio
 import logging
 from collections.abc import Coroutine, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, cast
 
@@ -15,9 +16,9 @@ from pipecat.processors.frame_processor import FrameDirection
 from pipecat.services.ai_service import AIService
 from pipecat.services.settings import ServiceSettings
 
-from llm.interface import LanguageModel, LanguageModelError, Message, TextDelta, ToolCall
+from llm.interface import ContextTooLong, LanguageModel, LanguageModelError, Message, Reply, TextDelta, ToolCall
 from pipelines.config import WaitingConfig
-from pipelines.conversation import Conversation
+from pipelines.conversation import Conversation, forget_older_half
 from pipelines.frames import EndCallFrame
 from pipelines.tool_runs import CallTool, ToolRuns
 
@@ -100,14 +101,14 @@ class ReplyService(AIService):
         finally:
             self._is_busy = False
 
-    async def _generate(self, messages: Sequence[Message]) -> tuple[str, list[ToolCall]]:
+    async def _generate(self, messages: list[Message]) -> tuple[str, list[ToolCall]]:
         """One pass of the model: speaks the text as it comes, returns it and the tool calls."""
         text: list[str] = []
         calls: list[ToolCall] = []
         await self.push_frame(LLMFullResponseStartFrame())
         try:
-            async with self._model.reply(messages, self._tool_runs.tools) as reply:
-                async for part in reply:
+            async with AsyncExitStack() as stack:
+                async for part in await self._open(messages, stack):
                     if isinstance(part, TextDelta):
                         text.append(part.text)
                         await self.push_frame(LLMTextFrame(part.text))
@@ -120,6 +121,17 @@ class ReplyService(AIService):
             calls.clear()
         await self.push_frame(LLMFullResponseEndFrame())
         return "".join(text), calls
+
+    async def _open(self, messages: list[Message], stack: AsyncExitStack) -> Reply:
+        """Enter the model's reply; a conversation that has outgrown its context loses the older half."""
+        while True:
+            try:
+                return await stack.enter_async_context(self._model.reply(messages, self._tool_runs.tools))
+            except ContextTooLong as error:
+                if not forget_older_half(messages):
+                    raise
+                self._conversation.forget_older_half()
+                logger.warning("the older half of the conversation is left out: %s", error)
 
     def _spawn(self, run: Coroutine[Any, Any, str]) -> asyncio.Task[str]:
         return cast(asyncio.Task[str], self.create_task(run))

@@ -18,7 +18,6 @@ from pipecat.frames.frames import (
     InputTransportMessageFrame,
     InterruptionFrame,
     LLMFullResponseEndFrame,
-    LLMFullResponseStartFrame,
     OutputTransportMessageFrame,
     OutputTransportMessageUrgentFrame,
     StartFrame,
@@ -91,7 +90,7 @@ class CallOutput(FrameProcessor):
         self._heard: list[str] = []  # words of the reply being heard
         self._behind: deque[tuple[int, Frame]] = deque()  # frames waiting for a playout position
         self._wanted_epoch = 0
-        self._response = 0
+        self._response = 1  # number of the reply being heard, or to be heard next
         self._is_speaking = False
         self._underruns = 0
         self._asked_at: float | None = None  # when the caller stopped speaking, until the reply's first packet
@@ -121,6 +120,7 @@ class CallOutput(FrameProcessor):
             heard = "".join(self._heard)
             self._conversation.agent_said(heard, is_interrupted=True)
             self._timeline.interrupted(heard.strip(), self._response)
+            self._response += 1
         self._behind.clear()
         self._ledger.clear()
         self._heard.clear()
@@ -144,8 +144,6 @@ class CallOutput(FrameProcessor):
             return
         if isinstance(frame, StartFrame):
             self._task = self.create_task(self._follow_playout())
-        elif isinstance(frame, LLMFullResponseStartFrame):
-            self._response += 1
         elif isinstance(frame, InterruptionFrame):
             await self._stopped_speaking()
         elif isinstance(frame, TTSStoppedFrame | LLMFullResponseEndFrame | EndCallFrame):
@@ -184,6 +182,7 @@ class CallOutput(FrameProcessor):
             if isinstance(frame, LLMFullResponseEndFrame):
                 self._conversation.agent_said("".join(self._heard), is_interrupted=False)
                 self._heard.clear()
+                self._response += 1
             elif isinstance(frame, EndCallFrame):
                 self._ended.set()
             await self.push_frame(frame)

@@ -61,6 +61,7 @@ class TurnTaking(FrameProcessor):
         self._voice = CallerVoice(config.voice, recent, smart_turn, self._spawn)
         self._turn: CallerTurn | None = None
         self._drafted: str | None = None  # the words that a reply is being kept back for
+        self._has_told_interim = False  # and no final since
         self._overlap = Overlap(agent, timeline, config.barge_in)
 
     async def cleanup(self) -> None:
@@ -100,8 +101,10 @@ class TurnTaking(FrameProcessor):
             await self._maybe_end_turn()
         elif self._agent.has_floor:
             await self._act_on(self._overlap.weigh(frame))
-        elif self._overlap.is_on:
-            await self._agent_finished_first()
+        else:
+            self._timeline.state("listening")
+            if self._overlap.is_on:
+                await self._agent_finished_first()
 
     async def _on_onset(self) -> None:
         self._voice.onset(is_in_turn=self._turn is not None)
@@ -110,15 +113,22 @@ class TurnTaking(FrameProcessor):
             await self._begin_turn(CallerTurn())
 
     async def _on_transcript(self, transcript: Transcript) -> None:
-        if not self._voice.is_wanted(transcript):
-            return
+        is_wanted = self._voice.is_wanted(transcript)
         transcript = self._as_understood(transcript)
-        if self._turn:
+        if not is_wanted:
+            if transcript.is_final and not self._turn:
+                await self._on_late_words(transcript.text)
+        elif self._turn:
             self._turn.hear(transcript.text, is_final=transcript.is_final)
             await self._tell(transcript.text, is_final=transcript.is_final)
             await self._maybe_end_turn()
         elif transcript.is_final:
             await self._act_on(self._overlap.hear(transcript.text, self._voice.now_samples))
+
+    async def _on_late_words(self, words: str) -> None:
+        """A recogniser was slower than the patience with a silent agent: what it heard may still ask for the floor."""
+        if self._overlap.hear_late(words, self._voice.now_samples) is Decision.CUT:
+            await self._take_floor(words)
 
     def _as_understood(self, transcript: Transcript) -> Transcript:
         """The transcript without words that the recogniser itself doubts: in a short sound they are a cough."""
@@ -130,9 +140,11 @@ class TurnTaking(FrameProcessor):
         return replace(transcript, text="" if is_short else UNCLEAR)
 
     async def _tell(self, words: str, *, is_final: bool) -> None:
-        """Tell observers what the caller says; what turned out to be no turn is not told."""
-        if not words.strip():
+        """Tell observers what the caller says, and that an interim came to nothing; else not what is no turn."""
+        is_known = bool(words.strip())
+        if not is_known and not (is_final and self._has_told_interim):
             return
+        self._has_told_interim = not is_final
         stamp = datetime.now(UTC).isoformat()
         if is_final:
             await self.push_frame(TranscriptionFrame(words, "caller", stamp, finalized=True))
@@ -170,6 +182,8 @@ class TurnTaking(FrameProcessor):
     async def _end_turn(self, turn: CallerTurn) -> None:
         self._turn = None
         self._voice.ignore_due()
+        if self._has_told_interim:
+            await self._tell(turn.saying, is_final=True)
         await self.broadcast_frame(UserStoppedSpeakingFrame)
         if turn.words:
             self._timeline.state("thinking")
@@ -206,13 +220,12 @@ class TurnTaking(FrameProcessor):
 
     async def _act_on(self, decision: Decision) -> None:
         if decision is Decision.CUT:
-            await self._take_floor()
+            await self._take_floor(self._overlap.words)
         elif decision is Decision.RESUME:
             self._voice.ignore_due()
 
-    async def _take_floor(self) -> None:
-        """The caller interrupts."""
-        words = self._overlap.words
+    async def _take_floor(self, words: str) -> None:
+        """The caller interrupts, with these words if they are known."""
         was_heard = self._agent.output.has_been_heard
         self._agent.silence()
         self._overlap.end()

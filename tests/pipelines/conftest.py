@@ -356,7 +356,12 @@ async def chain_with_tools() -> AsyncIterator[Chain]:
     async def end_call(arguments: Mapping[str, Any]) -> str:
         return "{}"
 
+    async def never_ends(arguments: Mapping[str, Any]) -> str:
+        await asyncio.Event().wait()
+        return "{}"
+
     tools = [
+        CallTool(Tool("never_ends", "", {}), never_ends),
         CallTool(Tool("current_time", "", {}), current_time),
         CallTool(Tool("end_call", "", {}), end_call, ends_call=True),
     ]

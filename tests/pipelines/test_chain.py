@@ -1,11 +1,13 @@
 """A call from turn-taking to the heard ledger, in virtual time."""
 
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 
-from llm.interface import LanguageModelError, Message, TextDelta, ToolCall
+from llm.interface import ContextTooLong, LanguageModelError, Message, TextDelta, Tool, ToolCall
 from pipelines.reply import APOLOGY
 
 STORY = "Once upon a time a fox ran over the hill and far away."
@@ -149,6 +151,35 @@ async def test_a_turn_that_goes_on_before_the_reply_is_heard_is_one_turn(chain: 
     assert chain.model.asked[-1] == (Message("user", "a table for two please"),)
 
 
+async def test_a_caller_who_pauses_in_mid_turn_is_waited_for(chain: Any) -> None:
+    chain.model.scripts = [[TextDelta("Certainly.")]]
+    await chain.voice(20)
+    await chain.silence(7)
+    await chain.transcript("i would like a", is_final=True)
+    await chain.silence(18)  # 800 ms, after an unfinished thought
+    await chain.voice(20)
+    await chain.silence(7)
+    await chain.transcript("table please", is_final=True)
+    await chain.silence(20)  # 860 ms: of another caller the turn were over
+    assert not chain.call.events("state")[1:]
+    await chain.silence(6)
+    assert chain.call.events("state")[1]["state"] == "thinking"
+
+
+@pytest.mark.parametrize(("words", "asks"), [("stop please", True), ("mhm", False), ("", False)])
+async def test_words_that_come_after_the_agent_went_on_may_still_stop_it(chain: Any, words: str, *, asks: bool) -> None:
+    await start_story(chain, heard_words=3)
+    await chain.voice(13)
+    await chain.silence(14)
+    assert chain.counts.decisions == ["suspect", "hush", "resume"]
+    await chain.transcript(words, is_final=True)
+    await chain.silence(5)
+    assert (chain.counts.decisions[3:] == ["cut"]) is asks
+    assert (await chain.play(50))[240:].any() != asks  # the fade takes 10 ms
+    await chain.silence(20)
+    assert len(chain.model.asked) == 1 + asks
+
+
 async def test_noise_without_words_ends_without_a_reply(chain: Any) -> None:
     await chain.voice(10)
     await chain.silence(7)
@@ -198,6 +229,37 @@ async def test_the_call_ends_once_the_farewell_has_been_heard(chain_with_tools: 
     assert not chain.ended.is_set()
     await chain.play(2 * WORD_PACKETS)
     assert chain.ended.is_set()
+
+
+class ShortMemory:
+    """A model that reads few messages."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.read: list[Sequence[Message]] = []
+
+    def reply(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> AbstractAsyncContextManager[Any]:
+        @asynccontextmanager
+        async def opened() -> AsyncGenerator[AsyncGenerator[TextDelta]]:
+            if len(messages) > self._most:
+                raise ContextTooLong("leave out the oldest")
+            self.read.append(tuple(messages))
+            yield said()
+
+        async def said() -> AsyncGenerator[TextDelta]:
+            yield TextDelta("Yes.")
+
+        return opened()
+
+
+async def test_a_conversation_that_outgrows_the_model_goes_on_without_its_beginning(chain: Any) -> None:
+    chain.reply._model = model = ShortMemory(most=5)
+    for number in ("one", "two", "three", "four", "five"):
+        await chain.says(number)
+        await chain.play(WORD_PACKETS * 2)
+    asked = [[message.content for message in messages if message.role == "user"] for messages in model.read]
+    assert asked == [["one"], ["one", "two"], ["one", "two", "three"], ["three", "four"], ["three", "four", "five"]]
+    assert texts(chain)[0] == ("user", "three")
 
 
 async def test_a_failing_model_apologises(chain: Any) -> None:

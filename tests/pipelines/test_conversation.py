@@ -39,3 +39,15 @@ def test_tool_results_follow_their_calls() -> None:
         Message("assistant", "", tool_calls=(call,)),
         Message("tool", '{"time": "12:00"}', tool_call_id="1"),
     )
+
+
+def test_the_older_half_is_forgotten_in_whole_turns_and_never_the_instructions() -> None:
+    call = ToolCall("1", "current_time", "{}")
+    conversation = Conversation("Be kind.")
+    conversation.caller_said("what time is it")
+    conversation.agent_called([call], ["noon"])
+    conversation.agent_said("Noon.", is_interrupted=False)
+    conversation.caller_said("thank you")
+    for _ in range(2):  # the last turn stays
+        conversation.forget_older_half()
+        assert conversation.messages == (Message("system", "Be kind."), Message("user", "thank you"))
