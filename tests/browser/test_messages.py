@@ -126,6 +126,24 @@ async def test_a_transcript_that_turns_out_empty_leaves_nothing(open_page: OpenP
     assert await captions(open_page, """captions.transcript("t", false); captions.transcript("", true);""") == []
 
 
+async def test_the_turn_after_an_empty_transcript_has_a_place_of_its_own(open_page: OpenPage) -> None:
+    agent, caller = await captions(
+        open_page,
+        """captions.transcript("what", false); captions.heard(" Hello.", 1); captions.transcript("", true);
+           captions.transcript("tell me a story", true);""",
+    )
+    assert (agent["side"], agent["words"]) == ("agent", "Hello.")
+    assert (caller["side"], caller["words"]) == ("you", "tell me a story")
+
+
+async def test_words_that_come_back_after_an_empty_partial_transcript_are_shown(open_page: OpenPage) -> None:
+    (turn,) = await captions(
+        open_page,
+        """captions.transcript("wha", false); captions.transcript("", false); captions.transcript("what", false);""",
+    )
+    assert turn == {"side": "you", "words": "what", "mark": "", "interim": "true"}
+
+
 async def test_an_interruption_cuts_the_words_to_what_was_heard(open_page: OpenPage) -> None:
     first, second = await captions(
         open_page,
@@ -134,6 +152,15 @@ async def test_an_interruption_cuts_the_words_to_what_was_heard(open_page: OpenP
     )
     assert first == {"side": "agent", "words": "Once. There was", "mark": "interrupted", "interim": "false"}
     assert second["words"] == "Okay."
+
+
+async def test_an_interruption_leaves_the_words_of_other_utterances(open_page: OpenPage) -> None:
+    (turn,) = await captions(
+        open_page,
+        """captions.heard(" Let me look.", 1); captions.heard(" Here", 2); captions.heard(" it", 2);
+           captions.interrupted(1, "Let"); captions.interrupted(3, "No"); captions.interrupted(2, "Here");""",
+    )
+    assert turn == {"side": "agent", "words": "Let me look. Here", "mark": "interrupted", "interim": "false"}
 
 
 async def test_an_utterance_goes_on_in_its_own_turn_after_a_back_channel(open_page: OpenPage) -> None:

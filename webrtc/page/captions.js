@@ -26,7 +26,7 @@ export class Captions {
     const turn = this.#interim ?? this.#add("you", "You");
     turn.words.textContent = words;
     turn.item.classList.toggle("interim", !isFinal);
-    this.#interim = isFinal ? null : turn;
+    this.#interim = isFinal || !words ? null : turn;
     if (!words) turn.item.remove();
     this.#follow();
   }
