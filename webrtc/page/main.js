@@ -25,6 +25,7 @@ const timeline = new Timeline();
 const timelineView = new TimelineView(document.getElementById("timeline"));
 const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 
+let choice = loadChoice(); // what the caller chose, or the default for a microphone that is gone
 let call = null; // the call that is made or going on
 let connectedMs = null;
 let silentMs = null; // how long the caller's voice took to hush the agent
@@ -42,13 +43,13 @@ async function dial() {
   try {
     mine = call = new Call(signalling, {
       microphone: (stream) => levels.watch("you", stream),
-      microphoneLost: changeChoice,
+      microphoneLost: changeMicrophone,
       voice: hear,
       event: (event) => EVENTS[event.kind]?.(event),
       weak: (isWeak) => screen.setDetail(isWeak ? "The connection is weak. Trying to keep it." : LIVE),
       ended: (problem) => finish(problem, "The agent ended the call."),
     });
-    await mine.start(screen.choice);
+    await mine.start(choice);
   } catch (error) {
     if (call === mine) finish(error instanceof CallProblem ? error : new CallProblem("refused", error), "");
     return;
@@ -86,15 +87,24 @@ async function hear(stream) {
   screen.clearProblem("sound-blocked");
 }
 
+/** Until permission is given the browser names no microphone, and the caller's choice stays as it is. */
 async function showMicrophones() {
-  screen.setChoice(loadChoice(), await listMicrophones());
+  const microphones = await listMicrophones();
+  const isGone = microphones.length > 0 && !microphones.some(({ deviceId }) => deviceId === choice.deviceId);
+  if (isGone) choice = { ...choice, deviceId: "" };
+  screen.setChoice(choice, microphones);
 }
 
-async function changeChoice() {
-  saveChoice(screen.choice);
+function changeChoice(change) {
+  choice = { ...choice, ...change };
+  saveChoice(choice);
+  changeMicrophone();
+}
+
+async function changeMicrophone() {
   if (!call) return;
   try {
-    await call.changeMicrophone(screen.choice);
+    await call.changeMicrophone(choice);
     screen.clearProblem();
   } catch (error) {
     if (call && error instanceof CallProblem) screen.showProblem(error.kind);

@@ -22,17 +22,15 @@ const clock = (ms) => {
 export class Screen {
   #choice = { microphone: element("microphone"), headphones: element("headphones") };
 
-  /** @param {{call(), choice()}} on the caller pressed the button, or changed microphone or headphones. */
+  /** @param {{call(), choice(change)}} on the caller pressed the button, or chose: {deviceId} or {hasHeadphones}. */
   constructor(on) {
     element("call").addEventListener("click", () => on.call());
-    for (const input of Object.values(this.#choice)) input.addEventListener("change", () => on.choice());
+    const { microphone, headphones } = this.#choice;
+    microphone.addEventListener("change", () => on.choice({ deviceId: microphone.value }));
+    headphones.addEventListener("change", () => on.choice({ hasHeadphones: headphones.checked }));
   }
 
-  /** What the caller chose: {deviceId, hasHeadphones}; an empty deviceId means the browser's default. */
-  get choice() {
-    return { deviceId: this.#choice.microphone.value, hasHeadphones: this.#choice.headphones.checked };
-  }
-
+  /** Shows the choice among the microphones; an empty deviceId means the browser's default. */
   setChoice({ deviceId, hasHeadphones }, microphones) {
     const options = microphones.map(({ label, deviceId: id }) => new Option(label, id));
     const { microphone, headphones } = this.#choice;
