@@ -205,6 +205,28 @@ async def test_without_the_saved_microphone_the_default_is_used_and_shown(open_p
     assert await opened_microphones(caller) == ["", "headset"]
 
 
+async def test_a_problem_of_the_agent_is_over_when_it_speaks_again(open_page: OpenPage) -> None:
+    caller = await open_page()
+    await caller.page.evaluate(
+        """() => {
+            const create = RTCPeerConnection.prototype.createDataChannel;
+            RTCPeerConnection.prototype.createDataChannel = function (...options) {
+                const channel = create.apply(this, options);
+                window.receive = (type, data) => channel.dispatchEvent(
+                    new MessageEvent("message", { data: JSON.stringify({ label: "rtvi-ai", type, data }) }));
+                return channel;
+            };
+        }"""
+    )
+    await caller.call()
+    await caller.page.evaluate("receive('error', { error: 'no model', fatal: false })")
+    await expect(caller.problem).to_contain_text("The agent has a problem")
+    await caller.page.evaluate(
+        "receive('server-message', { type: 'parley', event: 'heard', text: ' Fine.', utterance: 99 })"
+    )
+    await expect(caller.problem).to_be_empty()
+
+
 async def test_the_keyboard_is_enough(open_page: OpenPage) -> None:
     caller = await open_page()
     await caller.page.route("**/api/offer", lambda route: route.fulfill(status=503))

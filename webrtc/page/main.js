@@ -128,7 +128,10 @@ const EVENTS = {
     if (state === "speaking") speaker.speak();
   },
   transcript: ({ text, isFinal }) => captions.transcript(text, isFinal),
-  heard: ({ text, utterance }) => captions.heard(text, utterance),
+  heard: ({ text, utterance }) => {
+    screen.clearProblem("agent");
+    captions.heard(text, utterance);
+  },
   decision: ({ decision, reason, latencyMs, atMs }) => {
     timeline.addDecision(decision, latencyMs, atMs);
     if (decision === "cut") speaker.hush();
