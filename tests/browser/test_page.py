@@ -48,6 +48,7 @@ async def test_a_page_without_a_secure_context_is_explained(open_page: OpenPage)
     ("status", "message"),
     [
         (401, "This link is not valid any more"),
+        (403, "allowed_origins"),
         (429, "Too many calls from here"),
         (500, "The server did not take the call"),
         (503, "All lines are busy"),

@@ -17,6 +17,10 @@ const ADVICE = {
   full: ["All lines are busy", "Every line of this server is in use. Try again in a minute."],
   "rate-limited": ["Too many calls from here", "Wait a minute, then call again."],
   unauthorized: ["This link is not valid any more", "The server did not accept its token. Ask for a new link."],
+  "not-allowed-here": [
+    "This server takes no calls from this address",
+    "Open the page at the server's own address, or ask whoever runs it to add this one to allowed_origins.",
+  ],
   refused: ["The server did not take the call", "Try again. If it keeps happening, tell whoever runs this server."],
   unreachable: ["The server cannot be reached", "Check your connection, then call again."],
   "no-connection": [
@@ -28,7 +32,7 @@ const ADVICE = {
   agent: ["The agent has a problem", "You can keep talking. If it does not answer, hang up and call again."],
 };
 
-const OF_STATUS = { 401: "unauthorized", 403: "unauthorized", 429: "rate-limited", 503: "full" };
+const OF_STATUS = { 401: "unauthorized", 403: "not-allowed-here", 429: "rate-limited", 503: "full" };
 
 const OF_CAPTURE_ERROR = {
   NotAllowedError: "microphone-denied",
