@@ -68,7 +68,7 @@ class CallInput(FrameProcessor):
         async for text in self._call.messages:
             try:
                 message: Any = json.loads(text)
-            except json.JSONDecodeError:
+            except (ValueError, RecursionError):  # numbers too long and brackets too deep among them
                 logger.debug("ignored a data channel message that is not JSON")
                 continue
             if isinstance(message, dict) and "label" in message:
