@@ -32,5 +32,5 @@ class CallTokens:
             self._serializer.loads(token, max_age=self._lifetime_s)
         except SignatureExpired:
             raise TokenRejected(f"the call token is older than {self._lifetime_s} s; ask for a new one") from None
-        except BadSignature:
+        except (BadSignature, UnicodeEncodeError):  # a header's bytes need not be text
             raise TokenRejected("the call token was not issued for this server") from None
