@@ -10,13 +10,13 @@ A call is answered, entered and left::
 """
 
 import asyncio
-import enum
 import logging
 import secrets
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from webrtc.close_reason import CloseReason
 from webrtc.config import WebRTCConfig
 from webrtc.errors import (
     CallClosed,
@@ -35,7 +35,7 @@ from webrtc.mailbox import Mailbox
 from webrtc.messages import Messages
 from webrtc.microphone import Microphone, MicrophoneFrame
 from webrtc.offer import MAX_CANDIDATES, OfferedConnection, SessionDescription, check_offer
-from webrtc.peer import Candidate, add_candidate, negotiate, new_peer
+from webrtc.peer import Candidate, add_candidate, close_peer, negotiate, new_peer
 from webrtc.playout import Playout
 
 __all__ = [
@@ -58,17 +58,9 @@ __all__ = [
     "SessionDescription",
 ]
 
+MAX_UTF8_BYTES = 4  # of one character
+
 logger = logging.getLogger(__name__)
-
-
-class CloseReason(enum.Enum):
-    """Why a call ended."""
-
-    HUNG_UP = "the caller hung up"
-    LOST = "the connection failed"
-    SILENT = "no audio packets came any more"
-    NOT_CONNECTED = "no connection came about"
-    CLOSED = "closed by us"
 
 
 class Call:
@@ -127,13 +119,16 @@ class Call:
             CallError: no answer within the configured time.
         """
         connection = check_offer(offer)
+        max_bytes = self._config.max_message_chars * MAX_UTF8_BYTES
         async with self._negotiation:
             self._check_open()
             if self._connection not in (None, connection):
                 raise RestartRefused("the offer is from another connection; start a new call for it")
             try:
                 async with asyncio.timeout(self._config.answer_timeout_s):
-                    answer = await negotiate(self._peer, offer)
+                    answer = await negotiate(
+                        self._peer, offer, max_bytes, lambda: self._end(CloseReason.ENDLESS_MESSAGE)
+                    )
             except TimeoutError:
                 raise CallError(
                     f"no answer within {self._config.answer_timeout_s:g} s; check that the STUN and TURN servers answer"
@@ -250,6 +245,6 @@ class Call:
     async def _take_down(self) -> None:
         try:
             async with asyncio.timeout(self._config.close_timeout_s):
-                await self._peer.close()
+                await close_peer(self._peer, call_id=self.id)
         except TimeoutError:
             logger.error("call %s: the connection did not close in %g s", self.id, self._config.close_timeout_s)

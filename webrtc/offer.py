@@ -35,11 +35,13 @@ def check_offer(offer: SessionDescription) -> OfferedConnection:
     """
     if offer.type != "offer":
         raise MalformedOffer(f"the session description must be an offer, not {offer.type[:20]!r}")
-    media = _parse(offer.sdp)
+    description = _parse(offer.sdp)
+    media = description.media
     audio = [m for m in media if m.kind == "audio" and m.port != 0]
     if len(audio) != 1:
         raise NoAudio(f"the offer must have one audio line (m=audio), and has {len(audio)}")
     _check_audio(audio[0])
+    _check_bundle(description)
     connections = [_check_transport(line) for line in media]
     candidates = sum(len(m.ice_candidates) for m in media)
     if candidates > MAX_CANDIDATES:
@@ -52,17 +54,31 @@ def check_offer(offer: SessionDescription) -> OfferedConnection:
     return connections[0]
 
 
-def _parse(sdp: str) -> list[MediaDescription]:
+def _parse(sdp: str) -> ParsedDescription:
     try:
-        media = ParsedDescription.parse(sdp).media
+        description = ParsedDescription.parse(sdp)
     except (ValueError, LookupError, AssertionError, AttributeError, TypeError, StopIteration) as error:
         # aiortc's parser trusts its input: these are what it raises on a line that is not as it expects.
         raise MalformedOffer("the session description is not SDP as of RFC 8866") from error
+    media = description.media
     if not media:
         raise MalformedOffer("the session description is not SDP as of RFC 8866: it has no media line")
     if len(media) > MAX_MEDIA_LINES:
         raise MalformedOffer(f"the offer has {len(media)} media lines, more than {MAX_MEDIA_LINES}")
-    return media
+    return description
+
+
+def _check_bundle(description: ParsedDescription) -> None:
+    """The first line of a bundle lends its transport to the others (RFC 9143, section 7.2.1): it must be there."""
+    names = [line.rtp.muxId for line in description.media]
+    for group in description.group:
+        if group.semantic != "BUNDLE" or not group.items:
+            continue
+        first = group.items[0]
+        if first not in names or first in group.items[1:]:
+            raise MalformedOffer(
+                "the first line of the offer's bundle (a=group:BUNDLE) must be a line of it (a=mid), named once"
+            )
 
 
 def _check_audio(audio: MediaDescription) -> None:

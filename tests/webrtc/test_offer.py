@@ -104,6 +104,17 @@ def test_a_transport_that_lacks_something(sdp: str, attribute: str, names: str) 
         check(re.sub(f"{attribute}.*\r\n", "", sdp))
 
 
+@pytest.mark.parametrize("group", ["2 0 1", "0 0", "0 1 0"])
+def test_a_bundle_without_its_first_line(sdp: str, group: str) -> None:
+    with pytest.raises(MalformedOffer, match="first line of the offer's bundle"):
+        check(re.sub("a=group:BUNDLE.*\r", f"a=group:BUNDLE {group}\r", sdp))
+
+
+def test_a_bundle_whose_lines_have_run_together(sdp: str) -> None:
+    with pytest.raises(MalformedOffer, match="first line of the offer's bundle"):
+        check(re.sub("m=application.*\r\n", "", sdp))
+
+
 def test_too_many_lines_and_candidates(sdp: str) -> None:
     data = re.split("(?=m=)", sdp)[-1]
     with pytest.raises(MalformedOffer, match="media lines, more than"):
