@@ -1,6 +1,6 @@
 """Settings of the transport: how a call is connected, heard, played out and let in."""
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, PositiveFloat, PositiveInt, SecretStr
 
 
 class IceServer(BaseModel):
@@ -43,6 +43,10 @@ class SignallingConfig(BaseModel):
     body_timeout_s: PositiveFloat = Field(default=5.0, description="Time for a request body to arrive.")
     allowed_origins: tuple[str, ...] = Field(
         default=(), description="Web origins beside our own whose pages may call, e.g. https://example.org."
+    )
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = Field(
+        default=(),
+        description="Addresses or networks of proxies whose X-Forwarded-For, -Host and -Proto count, e.g. 127.0.0.1.",
     )
     token_secret: SecretStr | None = Field(
         default=None, description="Signs call tokens; with it every offer needs `Authorization: Bearer TOKEN`."

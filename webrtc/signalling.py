@@ -14,16 +14,18 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
+from webrtc.bodies import CandidatesBody, OfferBody
 from webrtc.call import Call, Candidate
 from webrtc.config import WebRTCConfig
 from webrtc.errors import CallClosed, CallError, CandidateRejected, OfferRejected, RestartRefused
 from webrtc.offer import SessionDescription
 from webrtc.offer_rate import OfferRate
+from webrtc.origins import OriginRefused, Origins
+from webrtc.proxies import TrustedProxies
 from webrtc.tokens import CallTokens, TokenRejected
 
 PATH = "/api/offer"
@@ -41,36 +43,6 @@ class Refusal:
 
     reason: str
     retry_after_s: int = 5
-
-
-class OfferBody(BaseModel):
-    """A caller's offer; what else Pipecat's clients send with it is ignored."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    sdp: str = Field(description="Session description, RFC 8866.")
-    type: str = Field(description="Always `offer`.")
-    pc_id: str | None = Field(default=None, description="The call to renegotiate, as its answer named it.")
-    restart_pc: bool | None = Field(default=None, description="Hang up the call `pc_id` and begin another.")
-
-
-class CandidateBody(BaseModel):
-    """One ICE candidate as browsers name its parts."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    candidate: str
-    sdp_mid: str | None = None
-    sdp_mline_index: int | None = None
-
-
-class CandidatesBody(BaseModel):
-    """Candidates that a caller found after its offer."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    pc_id: str
-    candidates: list[CandidateBody]
 
 
 class Signalling:
@@ -96,6 +68,8 @@ class Signalling:
         self._tokens = (
             CallTokens(secret.get_secret_value(), lifetime_s=self._limits.token_lifetime_s) if secret else None
         )
+        self._proxies = TrustedProxies(self._limits.trusted_proxies)
+        self._origins = Origins(self._limits.allowed_origins, self._proxies, are_names_checked=self._tokens is None)
 
     def routes(self) -> list[web.RouteDef]:
         """For an aiohttp application."""
@@ -161,11 +135,12 @@ class Signalling:
         """Let pages of our own and of the configured origins in, and no others (WHATWG Fetch, CORS protocol)."""
 
         async def checked(request: web.Request) -> web.StreamResponse:
-            origin = request.headers.get("Origin")
-            if origin is None or urlsplit(origin).netloc == request.host:
+            try:
+                origin = self._origins.check(request)
+            except OriginRefused as error:
+                raise _error(web.HTTPForbidden, str(error)) from error
+            if origin is None:
                 return await handler(request)
-            if origin not in self._limits.allowed_origins:
-                raise _error(web.HTTPForbidden, "pages of this origin may not call; see signalling.allowed_origins")
             headers = {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
             try:
                 response = await handler(request)
@@ -183,7 +158,7 @@ class Signalling:
             raise _busy(refusal)
 
     def _check_rate(self, request: web.Request) -> None:
-        wait_s = self._rate.take(request.remote, asyncio.get_running_loop().time())
+        wait_s = self._rate.take(self._proxies.caller(request), asyncio.get_running_loop().time())
         if wait_s > 0:
             raise _error(
                 web.HTTPTooManyRequests, "too many calls from your address; wait a minute", retry_after_s=wait_s

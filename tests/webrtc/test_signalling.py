@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -309,3 +310,40 @@ async def test_other_origins_are_closed_out_unless_configured(owner: Owner, offe
             assert response.status == 400
             assert response.headers["Access-Control-Allow-Origin"] == "https://friend.example"
             assert response.headers["Vary"] == "Origin"
+
+
+async def test_callers_behind_a_trusted_proxy_are_counted_apart(owner: Owner) -> None:
+    async def status(client: TestClient[web.Request, web.Application], address: str) -> int:
+        async with client.post(PATH, data=b"{}", headers={"X-Forwarded-For": address}) as response:
+            return response.status
+
+    async with await owner.serve(offers_per_minute=1, trusted_proxies=["127.0.0.1"]) as client:
+        callers = ("192.0.2.1", "192.0.2.2", "198.51.100.1, 192.0.2.2")
+        assert [await status(client, caller) for caller in callers] == [400, 400, 429]
+    async with await owner.serve(offers_per_minute=1) as client:
+        assert [await status(client, caller) for caller in callers] == [400, 429, 429]
+
+
+async def test_malformed_and_rebound_headers_are_refused_in_json(owner: Owner) -> None:
+    async with await owner.serve(token_secret=SecretStr("secret")) as client:
+        async with client.post(PATH, data=b"{}", headers={"Origin": "http://["}) as response:
+            assert (await refused(response))[0] == 403
+        async with client.post(PATH, data=b"{}", headers={"Authorization": "Bearer \udcff"}) as response:
+            assert (await refused(response))[0] == 401
+    rebound = {"Host": "evil.example", "Origin": "http://evil.example"}
+    async with await owner.serve() as client, client.post(PATH, data=b"{}", headers=rebound) as response:
+        assert (await refused(response))[0] == 403
+
+
+@pytest.mark.parametrize(("was", "now"), [("m=application.*\r\n", ""), ("BUNDLE 0 1", "BUNDLE 0 0")])
+async def test_an_offer_whose_bundle_is_broken_is_at_fault(
+    owner: Owner, offer: dict[str, str], was: str, now: str
+) -> None:
+    peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    peer.addTransceiver("audio")
+    peer.createDataChannel("chat")
+    await peer.setLocalDescription(await peer.createOffer())
+    sdp = re.sub(was, now, peer.localDescription.sdp)
+    await peer.close()
+    async with await owner.serve() as client, client.post(PATH, json={**offer, "sdp": sdp}) as response:
+        assert (await refused(response))[0] == 400
