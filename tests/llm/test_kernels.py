@@ -1,4 +1,4 @@
-"""The Triton kernels against their twins: in Triton's interpreter on a CPU, compiled on a GPU.
+"""The Triton kernels against their twins, in Triton's interpreter on a CPU and on a GPU; their code for GPUs.
 
 Skipped where Triton is not installed. The interpreter reads its switch when Triton is imported, hence the process.
 """
@@ -83,11 +83,37 @@ for head_dim in (16, 24):
 """
 
 
-def compare(script: str, device: str, dtype: str, tolerance: str, **environment: str) -> None:
+MACHINE_CODE = """
+import sys
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource, compile
+from llm.decode_kernel import _attend_part, _join_parts
+from llm.rotary_kernel import _turn_and_store
+
+numbers = "*" + sys.argv[2]
+types = dict.fromkeys(("q", "k", "v", "keys", "values", "out"), numbers)
+types |= dict.fromkeys(("tables", "rows", "positions", "places"), "*i64")
+types |= dict.fromkeys(("peaks", "totals", "mixed", "turn", "query_turn"), "*fp32")
+types |= {"scale": "fp32", "columns": "i32", "window": "i64", "q_row": "i32", "kv_row": "i32"}
+decoding = {"Q": 1, "KV": 8, "G": 4, "PADDED": 16, "HD": 128, "WIDTH": 128, "PAGE": 32, "SPLITS": 8}
+encoding = {"Q": 4, "KV": 32, "G": 1, "PADDED": 16, "HD": 64, "WIDTH": 64, "PAGE": 32, "SPLITS": 2}
+for kernel, sizes in (
+    (_attend_part, decoding), (_attend_part, encoding), (_join_parts, decoding), (_join_parts, encoding),
+    (_turn_and_store, {"H": 32, "KV": 8, "HD": 128, "WIDTH": 128}),
+):
+    names = kernel.arg_names
+    signature = {name: "constexpr" if name in sizes else types[name] for name in names}
+    source = ASTSource(kernel, signature, {(names.index(name),): size for name, size in sizes.items() if name in names})
+    compiled = compile(source, target=GPUTarget("cuda", int(sys.argv[3]), 32))
+    assert compiled.asm["cubin"], kernel
+"""
+
+
+def run(script: str, *arguments: str, **environment: str) -> None:
     if find_spec("triton") is None:
         pytest.skip("needs Triton")
     done = subprocess.run(
-        [sys.executable, "-c", script, device, dtype, tolerance],
+        [sys.executable, "-c", script, *arguments],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])} | environment,
         capture_output=True,
@@ -100,7 +126,13 @@ def compare(script: str, device: str, dtype: str, tolerance: str, **environment:
 
 @pytest.mark.parametrize("script", [ATTENTION, ROTATION], ids=["attention", "rotation"])
 def test_interpreted_kernel_equals_its_twin(script: str) -> None:
-    compare(script, "cpu", "float32", "1e-5", TRITON_INTERPRET="1")
+    run(script, "cpu", "float32", "1e-5", TRITON_INTERPRET="1")
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "fp32"])
+@pytest.mark.parametrize("architecture", [80, 90], ids=["A100", "H100"])
+def test_kernels_become_machine_code_at_the_released_sizes(dtype: str, architecture: int, tmp_path: Path) -> None:
+    run(MACHINE_CODE, "cuda", dtype, str(architecture), TRITON_CACHE_DIR=str(tmp_path))
 
 
 @pytest.mark.gpu
@@ -108,4 +140,4 @@ def test_interpreted_kernel_equals_its_twin(script: str) -> None:
 @pytest.mark.parametrize("script", [ATTENTION, ROTATION], ids=["attention", "rotation"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", "1e-5"), ("bfloat16", "2e-2")])
 def test_compiled_kernel_equals_its_twin(script: str, dtype: str, tolerance: str) -> None:
-    compare(script, "cuda", dtype, tolerance)
+    run(script, "cuda", dtype, tolerance)
