@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from asr.slots import ListeningSlots
 from asr.steps import BlankPenalty, StepBatch
 from llm.graphs import GraphPool
+from llm.slot_list import pinned
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class StepProgram:
         """Capture the program for up to `size` rows, all of them idle."""
         batch = StepBatch(slots, size, penalty)
         on_cpu = slots.device.type == "cpu"
-        tokens = batch.result if on_cpu else torch.empty_like(batch.result, device="cpu").pin_memory()
+        tokens = batch.result if on_cpu else pinned(torch.empty_like(batch.result, device="cpu"), slots.device)
         return cls(batch, pool.capture(batch.run), tokens)
 
     def step(self, slots: Sequence[int], samples: Sequence[NDArray[np.float32]]) -> list[int]:

@@ -18,6 +18,7 @@ from torch import Tensor
 from asr.slots import ListeningSlots
 from asr.stem import Tails
 from asr.timing import KEPT_SAMPLES, LEFT_PAD, STEP_SAMPLES
+from llm.slot_list import SlotList, pinned
 
 FAILED = -1  # in place of a token: the row's numbers were not finite
 
@@ -56,25 +57,21 @@ class StepBatch:
     def __init__(self, slots: ListeningSlots, size: int, penalty: BlankPenalty | None = None) -> None:
         """Without a `penalty` tokens are the likeliest ones."""
         device = slots.device
-        pinned = device.type == "cuda"
         self.size = size
         self.slots = slots
         self._penalty = penalty
-        self._host_index = torch.full((size,), slots.count, dtype=torch.int64, pin_memory=pinned)
-        self._host_samples = torch.zeros((size, STEP_SAMPLES), pin_memory=pinned)
-        self._index = self._host_index.to(device, copy=True)
+        self._selected = SlotList(size, slots.count, device)
+        self._host_samples = pinned(torch.zeros((size, STEP_SAMPLES)), device)
         self._samples = self._host_samples.to(device, copy=True)
         self.result = torch.zeros(size, dtype=torch.int64, device=device)
 
     def load(self, slots: Sequence[int], samples: Sequence[NDArray[np.float32]]) -> None:
         """Host: these started and reserved slots hear STEP_SAMPLES new samples each; they move on by a step."""
-        self._host_index.fill_(self.slots.count)
+        self._selected.set(slots)
         rows = self._host_samples.numpy()
         for row, (slot, block) in enumerate(zip(slots, samples, strict=True)):
-            self._host_index[row] = slot
             rows[row] = block
             self.slots.count_step(slot)
-        self._index.copy_(self._host_index, non_blocking=True)
         self._samples.copy_(self._host_samples, non_blocking=True)
 
     @torch.inference_mode()
@@ -85,7 +82,7 @@ class StepBatch:
     @torch.inference_mode()
     def compute(self) -> Pass:
         """From audio to scores. The caches are written at the positions of this step, nothing else changes."""
-        slots, model, index = self.slots, self.slots.model, self._index
+        slots, model, index = self.slots, self.slots.model, self._selected.index
         positions = slots.positions[index]
         samples = torch.cat((slots.samples[index], self._samples), dim=1)  # [B, KEPT_SAMPLES + STEP_SAMPLES]
         mel = model.mel(samples)
@@ -105,7 +102,7 @@ class StepBatch:
     @torch.inference_mode()
     def keep(self, heard: Pass) -> None:
         """Choose the tokens and move the slots on."""
-        slots, index = self.slots, self._index
+        slots, index = self.slots, self._selected.index
         markers = slots.model.markers
         blanks = slots.blanks[index]
         chosen = self._penalised(heard.logits, blanks).argmax(dim=1)

@@ -13,6 +13,7 @@ import torch
 
 from llm.graphs import GraphPool
 from llm.sampling import sample
+from llm.slot_list import SlotList, pinned
 from llm.slots import DRAWN, ReplySlots
 
 FAILED = -1  # in place of a token: the row's numbers were not finite
@@ -29,19 +30,17 @@ class TokenBatch:
         device = slots.device
         self.size = size
         self.slots = slots
-        self._host_index = torch.full((size,), slots.count, dtype=torch.int64, pin_memory=device.type == "cuda")
-        self._index = self._host_index.to(device, copy=True)
+        self._selected = SlotList(size, slots.count, device)
         self.result = torch.zeros(size, dtype=torch.int64, device=device)
 
     def load(self, slots: Sequence[int]) -> None:
         """Host: the next step is of these slots, each ready and reserved."""
-        self._host_index.copy_(torch.tensor([*slots, *[self.slots.count] * (self.size - len(slots))]))
-        self._index.copy_(self._host_index, non_blocking=True)
+        self._selected.set(slots)
 
     @torch.inference_mode()
     def run(self) -> None:
         """Draw the next token of every row and move the slots on."""
-        slots, index, decoder = self.slots, self._index, self.slots.model.decoder
+        slots, index, decoder = self.slots, self._selected.index, self.slots.model.decoder
         positions = slots.positions[index]  # [B]
         embedded = decoder.embed(slots.tokens[index])  # [B, D]
         hidden = decoder.step(embedded, index, positions, slots.cache, reading=slots.reading)
@@ -71,7 +70,7 @@ class TokenProgram:
         """Capture the program for up to `size` rows, all of them idle."""
         batch = TokenBatch(slots, size)
         on_cpu = slots.device.type == "cpu"
-        tokens = batch.result if on_cpu else torch.empty_like(batch.result, device="cpu").pin_memory()
+        tokens = batch.result if on_cpu else pinned(torch.empty_like(batch.result, device="cpu"), slots.device)
         return cls(batch, pool.capture(batch.run), tokens)
 
     def step(self, slots: Sequence[int]) -> list[int]:

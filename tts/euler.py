@@ -15,7 +15,7 @@ from tts.flow import FlowHead
 class Schedule:
     """An even grid of flow times from 0 to 1 and what the head makes of them, computed once."""
 
-    times: Tensor  # [n + 1] float32
+    times: tuple[float, ...]  # n + 1 of them, each a float32
     tokens: Tensor  # [n + 1, D]
 
     @classmethod
@@ -24,7 +24,7 @@ class Schedule:
         """`steps` equal steps."""
         times = torch.arange(steps + 1, dtype=torch.float32) / steps
         tokens = head.time_tokens(times.to(head.time_projection.weight.device))
-        return cls(times, tokens)
+        return cls(tuple(float(time) for time in times), tokens)
 
     @property
     def steps(self) -> int:
@@ -51,5 +51,5 @@ def euler_step(
         condition: what the head makes of the rows' hidden states, [2, B, D].
         guidance: weight of each row's condition, [B, 1].
     """
-    dt = float(schedule.times[step + 1] - schedule.times[step])
+    dt = schedule.times[step + 1] - schedule.times[step]
     return latent + dt * guide(head.velocity(latent, schedule.tokens[step], condition), guidance)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from llm.graphs import GraphPool
+from llm.slot_list import pinned
 from tts.frames import FrameBatch
 from tts.slots import SpeechSlots
 
@@ -32,7 +33,8 @@ class FrameProgram:
         steps = range(slots.model.config.flow.euler_steps)
 
         def on_host(values: torch.Tensor) -> torch.Tensor:
-            return values if slots.device.type == "cpu" else torch.empty_like(values, device="cpu").pin_memory()
+            on_cpu = slots.device.type == "cpu"
+            return values if on_cpu else pinned(torch.empty_like(values, device="cpu"), slots.device)
 
         return cls(
             batch=batch,

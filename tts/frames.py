@@ -10,25 +10,10 @@ from collections.abc import Sequence
 
 import torch
 
+from llm.slot_list import SlotList
 from tts.codebooks import END, SPECIALS
 from tts.euler import euler_step
 from tts.slots import NOISE_FRAMES, SpeechSlots
-
-
-class SlotList:
-    """Slot numbers on the device, padded with the idle slot, written from the host without a synchronisation."""
-
-    def __init__(self, size: int, idle: int, device: torch.device) -> None:
-        self._idle = idle
-        self._host = torch.full((size,), idle, dtype=torch.int64, pin_memory=device.type == "cuda")
-        self.index = self._host.to(device, copy=True)  # [B] int64
-
-    def set(self, slots: Sequence[int]) -> None:
-        """Name the slot of each row; -1 and missing rows are idle."""
-        padding = len(self._host) - len(slots)
-        numbers = [slot if slot >= 0 else self._idle for slot in slots] + [self._idle] * padding
-        self._host.copy_(torch.tensor(numbers))
-        self.index.copy_(self._host, non_blocking=True)
 
 
 class FrameBatch:

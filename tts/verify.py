@@ -103,8 +103,9 @@ def _outputs(model: VoxtralTTS, cases: Mapping[str, Tensor], prompts: list[Promp
 def _flow(model: VoxtralTTS, cases: Mapping[str, Tensor]) -> Named:
     head, schedule = model.flow, model.schedule
     hidden, latent, guidance = cases["fm.llm_hidden"], cases["fm.noise"], cases["fm.cfg_alpha"][:, None]
-    yield "fm.t", schedule.times.to(hidden.device)
-    yield "fm.t_emb", time_embedding(schedule.times.to(hidden.device), schedule.tokens.shape[1])
+    times = torch.tensor(schedule.times, device=hidden.device)
+    yield "fm.t", times
+    yield "fm.t_emb", time_embedding(times, schedule.tokens.shape[1])
     yield "fm.t_proj", schedule.tokens
     yield "fm.semantic_logits_raw", head.semantic_logits(hidden)
     condition = head.condition(hidden)

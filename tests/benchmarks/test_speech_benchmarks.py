@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 
 def released() -> VoxtralTTS:
     model = VoxtralTTS(VoxtralConfig.from_params(RELEASED), None, torch.device("meta"), torch.bfloat16)
-    model.schedule = Schedule(torch.zeros(8), torch.zeros(8, 1, dtype=torch.bfloat16))
+    model.schedule = Schedule((0.0,) * 8, torch.zeros(8, 1, dtype=torch.bfloat16))
     return model
 
 

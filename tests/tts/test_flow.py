@@ -79,6 +79,6 @@ def test_euler_steps_come_from_the_configuration(model: VoxtralTTS) -> None:
     sizes = {"dim": 48, "n_layers": 3, "n_heads": 8, "n_kv_heads": 2, "head_dim": 8, "hidden_dim": 144, "input_dim": 48}
     assert FlowConfig.from_params(sizes).euler_steps == 7
     assert FlowConfig.from_params(sizes | {"n_decoding_steps": 4}).euler_steps == 4
-    assert Schedule.of(model.flow, 4).times.tolist() == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert Schedule.of(model.flow, 4).times == (0.0, 0.25, 0.5, 0.75, 1.0)
     with pytest.raises(ValueError, match="no biases"):
         FlowConfig.from_params(sizes | {"use_biases": True})
