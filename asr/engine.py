@@ -1,12 +1,8 @@
 """Our recognition engine: Voxtral Realtime for many calls at once on one device, behind the interface of any."""
 
-import asyncio
 import logging
 import time
 from collections import deque
-from contextlib import AsyncExitStack
-from types import TracebackType
-from typing import Self
 
 import torch
 
@@ -20,43 +16,23 @@ from asr.timing import START, STEP_MS, steps_of
 from asr.voxtral import VoxtralRealtime
 from llm.graphs import buckets
 from llm.handover import Handover, Outlet
+from llm.loop_engine import LoopEngine
 from llm.steploop import StepLoop
 
 logger = logging.getLogger(__name__)
 
 
-class VoxtralRecognizer:
+class VoxtralRecognizer(LoopEngine[ListeningStepper]):
     """Voxtral Realtime on a step loop, which it may share with other engines. Use as `async with`."""
+
+    name = "the recognition engine"
+    unreachable = EngineUnreachable
 
     def __init__(self, config: VoxtralRealtimeConfig, loop: StepLoop, model: VoxtralRealtime | None = None) -> None:
         """Nothing is loaded before the context is entered; a `model` given is used in place of the checkpoint's."""
+        super().__init__(loop)
         self._config = config
-        self._loop = loop
         self._model = model
-        self._stepper: ListeningStepper | None = None
-        self._stack = AsyncExitStack()
-
-    async def __aenter__(self) -> Self:
-        """Load the checkpoint, reserve the caches and capture the graphs, on the loop's thread.
-
-        Raises:
-            CheckpointError: the checkpoint is missing, incomplete, does not fit its configuration or the memory.
-            EngineUnreachable: there is no such device.
-        """
-        handover = Handover(asyncio.get_running_loop())
-        async with AsyncExitStack() as stack:
-            stepper = await self._loop.run(lambda: self._prepare(handover))
-            await self._loop.attach(stepper)
-            stack.push_async_callback(self._stop, stepper)
-            self._stack = stack.pop_all()
-        self._stepper = stepper
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._stepper = None
-        await self._stack.aclose()
 
     @property
     def counters(self) -> Counters:
@@ -85,18 +61,11 @@ class VoxtralRecognizer:
             stall_s=config.stall_timeout_s,
         )
 
-    @property
-    def _running(self) -> ListeningStepper:
-        if self._stepper is None:
-            raise EngineUnreachable("the recognition engine is not running: enter its context first")
-        return self._stepper
-
     def _begin(self, stepper: ListeningStepper, delay: int) -> Stream:
         """Submit a stream."""
         stream = Stream(
             delay=delay,
             outlet=Outlet[Transcript](self._config.unread_transcripts, on_taken=self._loop.wake),
-            admitted=asyncio.get_running_loop().create_future(),
             recent=deque(maxlen=_steps(self._config.replay_s)),
         )
         stepper.submit(stream)
@@ -104,11 +73,9 @@ class VoxtralRecognizer:
         return stream
 
     def _prepare(self, handover: Handover) -> ListeningStepper:
-        """On the loop's thread: the model on its device, and what serves it."""
+        """See LoopEngine."""
         config = self._config
-        device = torch.device(config.device)
-        if device.type == "cuda" and not torch.cuda.is_available():
-            raise EngineUnreachable(f"no {config.device} device here: choose another engine, or device = cpu (slow)")
+        device = self._open_device(config.device)
         started_s = time.monotonic()
         model = self._model
         if model is None:
@@ -124,11 +91,6 @@ class VoxtralRecognizer:
         stepper.warm(steps_of(config.delay_ms))
         logger.info("Voxtral Realtime ready on %s after %.1f s", device, time.monotonic() - started_s)
         return stepper
-
-    async def _stop(self, stepper: ListeningStepper) -> None:
-        """End what is still heard and free the device."""
-        await self._loop.detach(stepper)
-        await self._loop.run(stepper.stop)
 
 
 def _steps(seconds: float) -> int:

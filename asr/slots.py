@@ -16,7 +16,7 @@ from asr.timing import KEPT_SAMPLES, MAX_DELAY, START
 from asr.voxtral import VoxtralRealtime
 from llm.architecture import DecoderConfig
 from llm.cache import PagedCache, Prefix
-from llm.decoder import Reading
+from llm.decoder import Reading, default_reading
 
 PAGE_TOKENS = {"cpu": 256, "cuda": 32}  # a CPU reads a row's pages in place if they lie side by side
 
@@ -65,7 +65,7 @@ class ListeningSlots:
         self.model = model
         self.count = count
         self.device = device
-        self.reading: Reading = reading or ("paged" if device.type == "cuda" else "segments")
+        self.reading: Reading = reading or default_reading(device)
 
         size = page_tokens or PAGE_TOKENS[device.type]
 

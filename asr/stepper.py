@@ -20,7 +20,7 @@ from asr.stream import Stream
 from asr.timing import STEP_SAMPLES
 from asr.turn_text import TurnText
 from llm.cache import CacheFull
-from llm.graphs import GraphPool
+from llm.graphs import GraphPool, for_sizes
 from llm.handover import Handover
 from llm.steploop import Steppable
 
@@ -70,8 +70,7 @@ class ListeningStepper(Steppable):
         self._streams: dict[int, Stream] = {}  # by slot
         self._free = list(reversed(range(slots.count)))
         pool = GraphPool(slots.device)
-        largest_first = sorted(set(batches), reverse=True)  # the largest graph claims the memory that the others share
-        self._programs = [StepProgram.of(slots, size, penalty, pool) for size in largest_first][::-1]
+        self._programs = for_sizes(batches, lambda size: StepProgram.of(slots, size, penalty, pool))
 
     def submit(self, stream: Stream) -> None:
         """Let the next step admit or refuse it."""
@@ -109,10 +108,10 @@ class ListeningStepper(Steppable):
         self._end_all(RecognitionError(f"the recognition engine failed ({error}): open the stream again"))
 
     def stop(self) -> None:
-        """End all streams, and refuse those that wait to be admitted. It is stepped no more."""
+        """See Steppable."""
         stopped = EngineUnreachable("the recognition engine was stopped: start it again")
         while self._submitted:
-            self._answer(self._submitted.popleft(), stopped)
+            self._handover.answer(self._submitted.popleft().outlet, stopped)
         self._end_all(stopped)
 
     def _end_all(self, error: RecognitionError) -> None:
@@ -130,24 +129,12 @@ class ListeningStepper(Steppable):
                 continue
             if not self._free:
                 count = self._slots.count
-                self._answer(stream, EngineBusy(f"all {count} streams of the recognition engine are taken: wait"))
+                busy = EngineBusy(f"all {count} streams of the recognition engine are taken: wait")
+                self._handover.answer(stream.outlet, busy)
                 continue
             stream.slot = self._free.pop()
             self._streams[stream.slot] = stream
-            self._answer(stream, None)
-
-    def _answer(self, stream: Stream, refusal: RecognitionError | None) -> None:
-        """Tell the listener, who may have gone meanwhile, whether the stream is admitted."""
-
-        def answer() -> None:
-            if stream.admitted.done():
-                return
-            if refusal is None:
-                stream.admitted.set_result(None)
-            else:
-                stream.admitted.set_exception(refusal)
-
-        self._handover.call(answer)
+            self._handover.answer(stream.outlet)
 
     def _hear(self, streams: Sequence[Stream]) -> None:
         rows = [

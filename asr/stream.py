@@ -1,6 +1,5 @@
 """One stream of audio, from both sides: what the step loop works on and what its listener holds."""
 
-import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
@@ -25,7 +24,6 @@ class Stream:
 
     delay: int  # in steps
     outlet: Outlet[Transcript]
-    admitted: asyncio.Future[None]
     recent: deque[Block]  # what the model heard last in this turn, to be heard again
     items: deque[Item] = field(default_factory=deque[Item])
     is_gone: bool = False
@@ -72,8 +70,7 @@ class VoxtralRecognition(Recognition):
         stream = self._begin()
         self._stream, self._cutter = stream, BlockCutter(stream.delay)
         try:
-            async with asyncio.timeout(self._stall_s):
-                await stream.admitted
+            await stream.outlet.admitted(self._stall_s)
         except TimeoutError:
             self._leave()
             raise self._stalled() from None

@@ -4,6 +4,7 @@ Page 0 belongs to nobody: padding rows of a batch write there. With a window a r
 position is its page number modulo the table's width, so a row never holds more than the window needs.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from llm.architecture import DecoderConfig
+from llm.weights import check_memory
 
 NOBODY = 0
 
@@ -50,10 +52,15 @@ class PagedCache:
         """Room for `pages` pages besides page 0, shared by `rows` streams of at most `max_tokens` tokens.
 
         With a window a stream has no end and `max_tokens` is the most tokens ever written in one call.
+
+        Raises:
+            NotEnoughMemory: they do not fit the device.
         """
         ring_tokens = max_tokens if config.window is None else config.window + max_tokens - 1
         columns = -(-ring_tokens // page_tokens)
         shape = (config.n_layers, pages + 1, page_tokens, config.n_kv_heads, config.head_dim)
+        size = 2 * math.prod(shape) * dtype.itemsize
+        check_memory(size, torch.device(device), f"keys and values of {pages * page_tokens} tokens")
         self.window = config.window
         self.max_tokens = max_tokens
         self.page_tokens = page_tokens

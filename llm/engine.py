@@ -5,9 +5,6 @@ import logging
 import random
 import time
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
-from types import TracebackType
-from typing import Self
 
 import torch
 
@@ -17,6 +14,7 @@ from llm.graphs import buckets
 from llm.handover import Handover, Outlet
 from llm.interface import AS_SET, ContextTooLong, EngineUnreachable, Message, Reply, Sampling, Tool
 from llm.local_reply import Job, LocalReply
+from llm.loop_engine import LoopEngine
 from llm.ministral import Ministral
 from llm.quantise import quantise
 from llm.reply_pieces import Piece, ReplyPieces
@@ -24,44 +22,21 @@ from llm.scheduler import Row
 from llm.slots import ReplySlots
 from llm.steploop import StepLoop
 from llm.stepper import Counters, ReplyStepper
-from llm.weights import check_memory
 
 logger = logging.getLogger(__name__)
 
 
-class MinistralLanguageModel:
+class MinistralLanguageModel(LoopEngine[ReplyStepper]):
     """A Ministral 3 model on a step loop, which it may share with other engines. Use as `async with`."""
+
+    name = "the language model"
+    unreachable = EngineUnreachable
 
     def __init__(self, config: MinistralConfig, loop: StepLoop, model: Ministral | None = None) -> None:
         """Nothing is loaded before the context is entered; a `model` given is used in place of the checkpoint's."""
+        super().__init__(loop)
         self._config = config
-        self._loop = loop
-        self._given_model = model
-        self._model: Ministral | None = None
-        self._stepper: ReplyStepper | None = None
-        self._stack = AsyncExitStack()
-
-    async def __aenter__(self) -> Self:
-        """Load the checkpoint, reserve the cache and capture the graphs, on the loop's thread.
-
-        Raises:
-            CheckpointError: the checkpoint is missing, incomplete, does not fit its configuration or the memory.
-            EngineUnreachable: there is no such device.
-        """
-        handover = Handover(asyncio.get_running_loop())
-        async with AsyncExitStack() as stack:
-            model, stepper = await self._loop.run(lambda: self._prepare(handover))
-            await self._loop.attach(stepper)
-            stack.push_async_callback(self._stop, stepper)
-            self._stack = stack.pop_all()
-        self._model, self._stepper = model, stepper
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._model = self._stepper = None
-        await self._stack.aclose()
+        self._model = model
 
     @property
     def counters(self) -> Counters:
@@ -76,21 +51,9 @@ class MinistralLanguageModel:
             stall_s=self._config.stall_timeout_s,
         )
 
-    @property
-    def _loaded(self) -> Ministral:
-        if self._model is None:
-            raise EngineUnreachable("the language model is stopped: enter its context first")
-        return self._model
-
-    @property
-    def _running(self) -> ReplyStepper:
-        if self._stepper is None:
-            raise EngineUnreachable("the language model is stopped: start it again")
-        return self._stepper
-
     async def _begin(self, messages: Sequence[Message], tools: Sequence[Tool], asked: Sampling) -> Job:
         """Submit a job for the conversation."""
-        config, model = self._config, self._loaded
+        config, model = self._config, self._running.model
         ids = await asyncio.to_thread(model.chat.prompt, messages, tools)  # a long one that is new takes a while
         most_tokens = min(asked.max_tokens or config.reply_tokens, config.reply_tokens)
         fitting = config.context_tokens - most_tokens
@@ -111,30 +74,22 @@ class MinistralLanguageModel:
             is_limit_asked=most_tokens == asked.max_tokens,
             pieces=ReplyPieces(model.chat.markers, model.chat.bytes_of, first_call=calls_before),
             outlet=outlet,
-            admitted=asyncio.get_running_loop().create_future(),
         )
         self._running.submit(job)
         self._loop.wake()
         return job
 
-    def _prepare(self, handover: Handover) -> tuple[Ministral, ReplyStepper]:
-        """On the loop's thread: the model on its device, and what serves it."""
+    def _prepare(self, handover: Handover) -> ReplyStepper:
+        """See LoopEngine."""
         config = self._config
-        device = torch.device(config.device)
-        if device.type == "cuda" and not torch.cuda.is_available():
-            raise EngineUnreachable(f"no {config.device} device here: choose another engine, or device = cpu (slow)")
-        if device.type == "cuda":
-            torch.cuda.set_device(device)  # kernels of Triton run on the thread's current device
+        device = self._open_device(config.device)
         started_s = time.monotonic()
-        model = self._given_model
+        model = self._model
         if model is None:
             dtype: torch.dtype = getattr(torch, config.dtype)
             keeps_fp8 = config.keeps_fp8 and can_multiply(device, dtype)
             model = Ministral.load(config.checkpoint, device=device, dtype=dtype, keeps_fp8=keeps_fp8)
             quantise(model.decoder.layers, config.quantization)
-        decoder = model.config
-        token_bytes = 2 * decoder.n_layers * decoder.n_kv_heads * decoder.head_dim * model.dtype.itemsize
-        check_memory(config.cache_tokens * token_bytes, device, f"keys and values for {config.cache_tokens} tokens")
         slots = ReplySlots(
             model, count=config.slots, cache_tokens=config.cache_tokens, max_tokens=config.context_tokens
         )
@@ -146,9 +101,4 @@ class MinistralLanguageModel:
             prefill_tokens=config.prefill_tokens,
         )
         logger.info("%s ready on %s after %.1f s", config.checkpoint.name, device, time.monotonic() - started_s)
-        return model, stepper
-
-    async def _stop(self, stepper: ReplyStepper) -> None:
-        """End what is still written and free the device."""
-        await self._loop.detach(stepper)
-        await self._loop.run(stepper.stop)
+        return stepper

@@ -5,9 +5,12 @@ synchronises with the host and never looks at a value. What must outlive it is c
 graphs of a pool share the memory of their intermediate results: they may only be replayed one after the other.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import torch
+
+T = TypeVar("T")
 
 _WARM_UPS = 2  # libraries choose kernels and allocate workspaces on the first runs, which must not be captured
 
@@ -34,9 +37,15 @@ class GraphPool:
                 work()
         torch.cuda.current_stream(self._device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._memory):
+        # torch's own stream for captures belongs to the device that was the first to capture
+        with torch.cuda.graph(graph, pool=self._memory, stream=stream):
             work()
         return graph.replay
+
+
+def for_sizes(sizes: Iterable[int], make: Callable[[int], T]) -> list[T]:
+    """What `make` captures for each size, smallest first; the largest claims the memory that the others share."""
+    return [make(size) for size in sorted(set(sizes), reverse=True)][::-1]
 
 
 def buckets(largest: int) -> tuple[int, ...]:

@@ -23,6 +23,7 @@ class Outlet(Generic[T]):
         self._on_taken = on_taken
         self._items: deque[T] = deque()
         self._error: Exception | None = None
+        self._is_admitted = False
         self._is_finished = False
         self._is_paused = False
         self._changed = asyncio.Event()
@@ -33,6 +34,20 @@ class Outlet(Generic[T]):
     def has_room(self) -> bool:
         """Whether the producer may make another item: fewer than `capacity` wait."""
         return self.sent - self.taken < self._capacity
+
+    async def admitted(self, stall_s: float) -> None:
+        """Wait until the producer works on the stream, or for nothing if the outlet is closed.
+
+        Raises:
+            TimeoutError: there was no answer for `stall_s`.
+            Exception: why the producer refused.
+        """
+        async with asyncio.timeout(stall_s):
+            while not (self._is_admitted or self._is_finished):
+                self._changed.clear()
+                await self._changed.wait()
+        if self._error is not None and not self._is_admitted:
+            raise self._error
 
     async def take(self, stall_s: float) -> T:
         """The next item.
@@ -72,6 +87,11 @@ class Outlet(Generic[T]):
         self._is_finished = True
         self._changed.set()
 
+    def admit(self) -> None:
+        """The producer works on the stream from now on."""
+        self._is_admitted = True
+        self._changed.set()
+
     def deliver(self, item: T) -> None:
         """Hand an item to the consumer, unless the outlet is closed."""
         if not self._is_finished:
@@ -93,6 +113,10 @@ class Handover:
         self._loop = loop
         self._calls: list[Callable[[], None]] = []
 
+    def answer(self, outlet: Outlet[T], refusal: Exception | None = None) -> None:
+        """Admit the outlet's stream at the next flush, or refuse it."""
+        self._calls.append(outlet.admit if refusal is None else lambda: outlet.finish(refusal))
+
     def send(self, outlet: Outlet[T], item: T) -> None:
         """Deliver the item at the next flush."""
         outlet.sent += 1
@@ -101,10 +125,6 @@ class Handover:
     def finish(self, outlet: Outlet[T], error: Exception | None = None) -> None:
         """Finish the outlet at the next flush."""
         self._calls.append(lambda: outlet.finish(error))
-
-    def call(self, function: Callable[[], None]) -> None:
-        """Call this on the event loop at the next flush."""
-        self._calls.append(function)
 
     def flush(self) -> None:
         """Make the calls, in order."""

@@ -1,6 +1,5 @@
 """One reply of our own engine, from both sides: the job that the step loop works on and what its reader holds."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -25,7 +24,6 @@ class Job:
     is_limit_asked: bool  # by its reader, who so expects it to be cut
     pieces: ReplyPieces
     outlet: Outlet[Piece]
-    admitted: asyncio.Future[None]
     batch_size: int = 0  # of the largest batch it was in
     is_cut: bool = False
 
@@ -64,8 +62,7 @@ class LocalReply(Reply):
         if self._is_cancelled:
             self.cancel()
         try:
-            async with asyncio.timeout(self._stall_s):
-                await job.admitted
+            await job.outlet.admitted(self._stall_s)
         except TimeoutError:
             self.cancel()
             raise self._stalled() from None

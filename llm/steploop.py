@@ -39,6 +39,10 @@ class Steppable(Protocol):
         """The step raised: end every stream with an error. New streams may come."""
         ...
 
+    def stop(self) -> None:
+        """End every stream, and refuse those that wait to be admitted: it is stepped no more."""
+        ...
+
 
 class StepLoop:
     """Runs the steps of the engines attached to it. Use as `async with`: leaving stops and joins the thread."""
@@ -96,13 +100,14 @@ class StepLoop:
         await self.run(lambda: self._engines.append(engine))
 
     async def detach(self, engine: Steppable) -> None:
-        """Step it no more; no step of it is in progress when this returns."""
+        """Stop it; no step of it is in progress when this returns."""
 
-        def remove() -> None:
+        def stop() -> None:
             if engine in self._engines:
                 self._engines.remove(engine)
+            engine.stop()
 
-        await self.run(remove)
+        await self.run(stop)
 
     def _run(self) -> None:
         while not self._is_stopping:

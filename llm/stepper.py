@@ -13,10 +13,11 @@ import torch
 
 from llm.cache import CacheFull
 from llm.chat_format import Markers
-from llm.graphs import GraphPool
+from llm.graphs import GraphPool, for_sizes
 from llm.handover import Handover
 from llm.interface import EngineBusy, EngineUnreachable, LanguageModelError
 from llm.local_reply import Job
+from llm.ministral import Ministral
 from llm.scheduler import Read, Row, Write, next_deadline, plan
 from llm.slots import ReplySlots
 from llm.steploop import Steppable
@@ -69,8 +70,12 @@ class ReplyStepper(Steppable):
         self._jobs: dict[Row, Job] = {}
         self._free = list(reversed(range(slots.count)))
         pool = GraphPool(slots.device)
-        largest_first = sorted(set(batches), reverse=True)  # the largest graph claims the memory that the others share
-        self._programs = [TokenProgram.of(slots, size, pool) for size in largest_first][::-1]
+        self._programs = for_sizes(batches, lambda size: TokenProgram.of(slots, size, pool))
+
+    @property
+    def model(self) -> Ministral:
+        """What writes."""
+        return self._slots.model
 
     def submit(self, job: Job) -> None:
         """Let the next step admit or refuse it."""
@@ -100,10 +105,10 @@ class ReplyStepper(Steppable):
         self._slots.prefixes.clear()
 
     def stop(self) -> None:
-        """End all replies, and refuse those that wait to be admitted. It is stepped no more."""
+        """See Steppable."""
         stopped = EngineUnreachable("the language model was stopped: start it again")
         while self._submitted:
-            self._answer(self._submitted.popleft(), stopped)
+            self._handover.answer(self._submitted.popleft().outlet, stopped)
         self._end_all(stopped, is_sound=False)
 
     def _end_all(self, error: LanguageModelError, *, is_sound: bool) -> None:
@@ -119,7 +124,8 @@ class ReplyStepper(Steppable):
         anything = bool(cancelled or self._submitted)
         while self._submitted:
             job = self._submitted.popleft()
-            self._answer(job, None if job.row.is_cancelled else self._admit(job))  # who is gone waits for nothing
+            if not job.row.is_cancelled:
+                self._handover.answer(job.outlet, self._admit(job))
         return anything
 
     def _admit(self, job: Job) -> EngineBusy | None:
@@ -149,19 +155,6 @@ class ReplyStepper(Steppable):
     def _pages_to_come(self, job: Job) -> int:
         """Cache pages that the job may still take."""
         return self._slots.pages_to_come(job.row.slot, len(job.ids) + job.most_tokens)
-
-    def _answer(self, job: Job, refusal: LanguageModelError | None) -> None:
-        """Tell the reader, who may have gone meanwhile, whether the job is admitted."""
-
-        def answer() -> None:
-            if job.admitted.done():
-                return
-            if refusal is None:
-                job.admitted.set_result(None)
-            else:
-                job.admitted.set_exception(refusal)
-
-        self._handover.call(answer)
 
     def _read(self, parts: Sequence[tuple[Row, int]]) -> None:
         self._slots.read([(row.slot, tokens) for row, tokens in parts])

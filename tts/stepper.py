@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from llm.cache import CacheFull
-from llm.graphs import GraphPool
+from llm.graphs import GraphPool, for_sizes
 from llm.handover import Handover
 from llm.steploop import Steppable
 from tts.chunks import SpeakingRate
@@ -23,6 +23,7 @@ from tts.interface import EngineBusy, EngineUnreachable, SynthesisError
 from tts.scheduler import Prefill, Row, Scheduler, Speak
 from tts.slots import SpeechSlots, Start
 from tts.utterance import Job
+from tts.voxtral import VoxtralTTS
 
 logger = logging.getLogger(__name__)
 
@@ -83,8 +84,12 @@ class SpeechStepper(Steppable):
         self._submitted: deque[Job] = deque()
         self._jobs: dict[Row, Job] = {}
         pool = GraphPool(slots.device)
-        largest_first = sorted(set(batches), reverse=True)  # the largest graphs claim the memory that the others share
-        self.programs = [FrameProgram.of(slots, size, pool) for size in largest_first][::-1]
+        self.programs = for_sizes(batches, lambda size: FrameProgram.of(slots, size, pool))
+
+    @property
+    def model(self) -> VoxtralTTS:
+        """What speaks."""
+        return self._slots.model
 
     def submit(self, job: Job) -> None:
         """Let the next step admit or refuse it."""
@@ -113,10 +118,10 @@ class SpeechStepper(Steppable):
         self._end_all(SynthesisError(f"the speech engine failed ({error}): say it again"))
 
     def stop(self) -> None:
-        """End all utterances, and refuse those that wait to be admitted. It is stepped no more."""
+        """See Steppable."""
         stopped = EngineUnreachable("the speech engine was stopped: start it again")
         while self._submitted:
-            self._answer(self._submitted.popleft(), stopped)
+            self._handover.answer(self._submitted.popleft().outlet, stopped)
         self._end_all(stopped)
 
     def _end_all(self, error: SynthesisError) -> None:
@@ -132,35 +137,19 @@ class SpeechStepper(Steppable):
         anything = bool(cancelled or self._submitted)
         while self._submitted:
             job = self._submitted.popleft()
-            if job.row.is_cancelled:
-                self._answer(job, None)  # it has nothing to wait for
-            else:
-                self._admit(job)
+            if not job.row.is_cancelled:
+                self._handover.answer(job.outlet, self._admit(job))
         return anything
 
-    def _admit(self, job: Job) -> None:
-        refusal: EngineBusy | None = None
+    def _admit(self, job: Job) -> EngineBusy | None:
+        """Give the job a slot; why not, if not."""
         promised = sum(map(self._pages_to_come, self._jobs.values()))
         if self._pages_to_come(job) > self._slots.free_pages - promised:
-            refusal = EngineBusy("the cache of the speech engine is full: try later or raise cache_tokens_per_slot")
-        elif not self._scheduler.admit(job.row):
-            refusal = EngineBusy(f"all {self._slots.count} slots of the speech engine are taken: try again later")
-        else:
-            self._jobs[job.row] = job
-        self._answer(job, refusal)
-
-    def _answer(self, job: Job, refusal: SynthesisError | None) -> None:
-        """Tell the listener, who may have gone meanwhile, whether the job is admitted."""
-
-        def answer() -> None:
-            if job.admitted.done():
-                return
-            if refusal is None:
-                job.admitted.set_result(None)
-            else:
-                job.admitted.set_exception(refusal)
-
-        self._handover.call(answer)
+            return EngineBusy("the cache of the speech engine is full: try later or raise cache_tokens_per_slot")
+        if not self._scheduler.admit(job.row):
+            return EngineBusy(f"all {self._slots.count} slots of the speech engine are taken: try again later")
+        self._jobs[job.row] = job
+        return None
 
     def _pages_to_come(self, job: Job) -> int:
         """Cache pages that the job is still expected to take."""

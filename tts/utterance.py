@@ -1,6 +1,5 @@
 """One utterance, from both sides: the job that the step loop works on and what its listener holds."""
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,6 @@ class Job:
     most_frames: int  # where it is cut if it does not end
     cutter: ChunkCutter
     outlet: Outlet[SpeechChunk]
-    admitted: asyncio.Future[None]
     batch_size: int = 0  # of the largest batch it was in
     euler_steps: int = 0  # launched for it
 
@@ -44,7 +42,7 @@ class Job:
         lead_frames: int,
         changed: Callable[[], None],
     ) -> Self:
-        """A job submitted now, on a running event loop; `changed` is called when its listener has taken a chunk."""
+        """A job submitted now; `changed` is called when its listener has taken a chunk."""
         outlet = Outlet[SpeechChunk](lead_frames, on_taken=changed)
         return cls(
             row=Row(submitted_s=time.monotonic(), prompt_tokens=len(text_ids), has_room=lambda: outlet.has_room),
@@ -56,7 +54,6 @@ class Job:
             most_frames=most_frames,
             cutter=ChunkCutter(text, expected_frames, sample_rate_hz),
             outlet=outlet,
-            admitted=asyncio.get_running_loop().create_future(),
         )
 
 
@@ -93,8 +90,7 @@ class VoxtralUtterance(Utterance):
         self._job = job
         self._apply()
         try:
-            async with asyncio.timeout(self._stall_s):
-                await job.admitted
+            await job.outlet.admitted(self._stall_s)
         except TimeoutError:
             self.cancel()
             raise EngineUnreachable(f"the speech engine did not answer for {self._stall_s:g} s: restart it") from None

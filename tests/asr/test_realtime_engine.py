@@ -207,7 +207,6 @@ class Bench:
         stream = Stream(
             DELAY,
             Outlet[Transcript](1000, on_taken=lambda: None),
-            asyncio.get_running_loop().create_future(),
             deque(maxlen=self._replay),
         )
         self.stepper.submit(stream)
@@ -503,7 +502,7 @@ async def test_a_stream_that_falls_too_far_behind_ends(tiny_model: VoxtralRealti
 async def test_stopping_the_engine_ends_its_streams(tiny_model: VoxtralRealtime) -> None:
     async with StepLoop("test") as loop:
         recognizer = VoxtralRecognizer(config(), loop, tiny_model)
-        with pytest.raises(EngineUnreachable, match="not running"):
+        with pytest.raises(EngineUnreachable, match="not started"):
             recognizer.listen()
         async with recognizer:
             recognition = await recognizer.listen().__aenter__()

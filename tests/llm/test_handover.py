@@ -92,8 +92,32 @@ async def test_an_error_comes_after_the_items_before_it() -> None:
         await out.take(STALL_S)
 
 
+async def test_a_stream_is_admitted_or_refused() -> None:
+    welcome, refused = outlet()[0], outlet()[0]
+    handover = Handover(asyncio.get_running_loop())
+    handover.answer(welcome)
+    handover.finish(welcome, ValueError("failed later"))
+    handover.answer(refused, ValueError("all slots are taken"))
+    handover.flush()
+    await welcome.admitted(STALL_S)
+    with pytest.raises(ValueError, match="later"):
+        await welcome.take(STALL_S)
+    with pytest.raises(ValueError, match="taken"):
+        await refused.admitted(STALL_S)
+
+
+async def test_who_leaves_waits_no_longer_to_be_admitted() -> None:
+    out, _ = outlet()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(out.admitted(STALL_S))
+        await asyncio.sleep(0)
+        out.close()
+
+
 async def test_a_stalled_producer_is_noticed() -> None:
     out, _ = outlet()
+    with pytest.raises(TimeoutError):
+        await out.admitted(stall_s=0.01)
     with pytest.raises(TimeoutError):
         await out.take(stall_s=0.01)
 

@@ -181,7 +181,7 @@ async def test_every_token_is_counted(open_engine: Open, model: Ministral) -> No
 async def test_a_length_that_was_asked_for_is_no_warning(open_engine: Open, caplog: pytest.LogCaptureFixture) -> None:
     async with open_engine() as engine, engine.reply(STORY, sampling=Sampling(max_tokens=10)) as reply:
         assert len("".join([piece.text async for piece in reply if isinstance(piece, TextDelta)]).split()) < 15
-        assert reply.ending == Ending(True, len(engine._loaded.chat.prompt(STORY)), 10)
+        assert reply.ending == Ending(True, len(engine._running.model.chat.prompt(STORY)), 10)
     assert "cut" not in caplog.text
 
 

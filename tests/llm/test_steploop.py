@@ -16,6 +16,7 @@ class Counter:
         self.name, self.deadline, self.steps, self.order = name, deadline, steps, order
         self.errors: list[Exception] = []
         self.failing = False
+        self.stops = 0
         self.threads: set[str] = set()
 
     def next_deadline(self) -> float | None:
@@ -30,6 +31,9 @@ class Counter:
 
     def fail(self, error: Exception) -> None:
         self.errors.append(error)
+
+    def stop(self) -> None:
+        self.stops += 1
 
 
 async def test_the_earliest_deadline_is_stepped_first() -> None:
@@ -105,7 +109,7 @@ class Unusable(list[Exception]):
         raise RuntimeError("cannot fail either")
 
 
-async def test_detached_is_stepped_no_more() -> None:
+async def test_detached_is_stopped_and_stepped_no_more() -> None:
     engine = Counter("engine", 0.0, 10**9, [])
     async with StepLoop("test") as loop:
         await loop.attach(engine)
@@ -113,6 +117,7 @@ async def test_detached_is_stepped_no_more() -> None:
         steps = engine.steps
         await loop.run(lambda: None)
         assert engine.steps == steps
+        assert engine.stops == 1
 
 
 async def test_run_returns_and_raises_what_the_work_does() -> None:

@@ -251,7 +251,7 @@ async def test_a_missing_checkpoint_is_named(loop: StepLoop, tmp_path: Path) -> 
 
 
 async def test_too_little_memory_for_the_cache_is_named_with_what_it_takes(model: VoxtralTTS, loop: StepLoop) -> None:
-    with pytest.raises(NotEnoughMemory, match=r"for 1024 utterances need \d+\.\d GB on cpu"):
+    with pytest.raises(NotEnoughMemory, match=r"keys and values of \d+ tokens need \d+\.\d GB on cpu"):
         await VoxtralSynthesizer(config(slots=1024, cache_tokens_per_slot=10**8), loop, model).__aenter__()
 
 

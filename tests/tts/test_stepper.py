@@ -26,6 +26,7 @@ GOLDEN = Path(__file__).parent.parent / "data" / "voxtral-tts"
 SAME = 2e-5  # waveform tolerance of the golden set: other batch sizes multiply matrices in another order
 TEXTS = ([40, 41, 42], [100, 101], [200, 201, 202, 203, 204], [300], [77, 78, 79, 80])
 FRAMES = 7
+STALL_S = 1.0
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,7 @@ class Bench:
         self.now_s += 0.01
         for job, parts in self.heard.items():
             while job.outlet.sent > job.outlet.taken and not job.row.is_cancelled:
-                parts.append((await job.outlet.take(stall_s=1.0)).samples)
+                parts.append((await job.outlet.take(STALL_S)).samples)
         return True
 
     async def run(self) -> None:
@@ -135,9 +136,9 @@ async def test_together_as_alone(model: VoxtralTTS) -> None:
     await bench.run()
     for which, job in enumerate(jobs):
         np.testing.assert_allclose(bench.samples(job), alone(model, which), atol=SAME)
-        assert job.admitted.done()
+        await job.outlet.admitted(STALL_S)
         with pytest.raises(StopAsyncIteration):
-            await job.outlet.take(stall_s=1.0)
+            await job.outlet.take(STALL_S)
 
 
 async def test_ragged_joins_and_leaves_as_alone(model: VoxtralTTS) -> None:
@@ -248,7 +249,7 @@ async def test_a_row_that_becomes_not_a_number_fails_alone(model: VoxtralTTS) ->
     bench.slots.hidden[jobs[1].row.slot] = float("nan")
     await bench.run()
     with pytest.raises(SynthesisError, match="not-a-number"):
-        await jobs[1].outlet.take(stall_s=1.0)
+        await jobs[1].outlet.take(STALL_S)
     for sound in (0, 2):
         np.testing.assert_array_equal(bench.samples(jobs[sound]), undisturbed.samples(plain[sound]))
     again = bench.submit(1)
@@ -272,7 +273,7 @@ async def test_no_page_for_the_next_frame_ends_that_utterance_alone(
         patched.setattr(SpeechSlots, "reserve", refuse)
         await bench.run()
     with pytest.raises(EngineBusy, match="cache"):
-        await poor.outlet.take(stall_s=1.0)
+        await poor.outlet.take(STALL_S)
     np.testing.assert_allclose(bench.samples(rich), alone(model, 1), atol=SAME)
 
 
@@ -296,7 +297,7 @@ async def test_prompts_that_do_not_fit_together_begin_one_by_one(
         patched.setattr(Decoder, "prefill", out_of_memory)
         await bench.run()
     with pytest.raises(EngineBusy, match="out of memory"):
-        await jobs[2].outlet.take(stall_s=1.0)
+        await jobs[2].outlet.take(STALL_S)
     for which in range(2):
         np.testing.assert_allclose(bench.samples(jobs[which]), alone(model, which), atol=SAME)
 
@@ -305,14 +306,14 @@ async def test_who_finds_no_slot_is_refused_and_a_cancelled_slot_is_given_again(
     bench = Bench(model, count=2, batches=(1, 2))
     first, second, third = (bench.submit(which) for which in range(3))
     await bench.step()
-    assert first.admitted.result() is None
-    assert second.admitted.result() is None
+    await first.outlet.admitted(STALL_S)
+    await second.outlet.admitted(STALL_S)
     with pytest.raises(EngineBusy, match="all 2 slots"):
-        third.admitted.result()
+        await third.outlet.admitted(STALL_S)
     first.row.is_cancelled = True
     fourth = bench.submit(3)
     await bench.step()
-    assert fourth.admitted.result() is None
+    await fourth.outlet.admitted(STALL_S)
     assert fourth.row.slot == first.row.slot
 
 
@@ -321,9 +322,9 @@ async def test_who_would_not_fit_the_cache_is_refused(model: VoxtralTTS) -> None
     bench = Bench(model, pages=2 * prompt_pages + 6)
     small, large = bench.submit(0, expected_frames=8), bench.submit(1, expected_frames=200)
     await bench.step()
-    assert small.admitted.result() is None
+    await small.outlet.admitted(STALL_S)
     with pytest.raises(EngineBusy, match="cache"):
-        large.admitted.result()
+        await large.outlet.admitted(STALL_S)
     await bench.run()
     np.testing.assert_allclose(bench.samples(small), alone(model, 0), atol=SAME)
 
@@ -334,7 +335,7 @@ async def test_no_frame_is_synthesised_beyond_the_lead(model: VoxtralTTS) -> Non
     while bench.stepper.next_deadline() is not None:
         bench.stepper.step()
     assert job.row.frames == 3
-    await job.outlet.take(stall_s=1.0)
+    await job.outlet.take(STALL_S)
     assert bench.stepper.next_deadline() is not None
     bench.stepper.step()
     assert job.row.frames == 4
@@ -362,7 +363,7 @@ async def test_an_utterance_without_a_frame_is_an_error(model: VoxtralTTS, monke
     job = bench.submit(0)
     await bench.run()
     with pytest.raises(SynthesisError, match="nothing to say"):
-        await job.outlet.take(stall_s=1.0)
+        await job.outlet.take(STALL_S)
 
 
 async def test_a_failed_step_ends_all_and_the_next_utterance_is_whole(model: VoxtralTTS) -> None:
@@ -373,7 +374,7 @@ async def test_a_failed_step_ends_all_and_the_next_utterance_is_whole(model: Vox
     bench.stepper.fail(RuntimeError("device lost"))
     for job in jobs:
         with pytest.raises(SynthesisError, match="device lost"):
-            await job.outlet.take(stall_s=1.0)
+            await job.outlet.take(STALL_S)
     again = bench.submit(0)
     await bench.run()
     np.testing.assert_allclose(bench.samples(again), alone(model, 0), atol=SAME)
@@ -386,7 +387,7 @@ async def test_stopping_answers_everyone(model: VoxtralTTS) -> None:
     waiting = bench.submit(1)
     bench.stepper.stop()
     with pytest.raises(EngineUnreachable, match="stopped"):
-        await speaking.outlet.take(stall_s=1.0)
+        await speaking.outlet.take(STALL_S)
     with pytest.raises(EngineUnreachable, match="stopped"):
-        waiting.admitted.result()
+        await waiting.outlet.admitted(STALL_S)
     assert bench.stepper.next_deadline() is None
