@@ -5,7 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
-BENCHMARKS := bench-call bench-first_clause bench-draft bench-capacity bench-soak bench-tts_cpu bench-gpu
+BENCHMARKS := bench-call bench-first_clause bench-draft bench-capacity bench-soak \
+              bench-tts_cpu bench-asr_cpu bench-llm_cpu bench-gpu bench-gpu_asr
 
 .PHONY: run test lint clean $(BENCHMARKS)
 

@@ -34,12 +34,15 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """The keys that a segment sees: tokens `first` to `last` of these pages, and which of them each query sees."""
+    """The keys that a segment sees: tokens `first` to `last` of these pages, and which of them each query sees.
+
+    Their order does not matter: keys are turned by their position before they are stored.
+    """
 
     pages: Tensor | slice  # [n], or those side by side
     first: int
     last: int
-    mask: Tensor | None  # [T, last - first] bool; None: every query sees all of them
+    mask: Tensor | None  # [T, last - first], added to the scores; None: every query sees all of them
 
 
 def store_turned(turn: Tensor, query_turn: Tensor, places: Tensor) -> Store:
@@ -68,26 +71,48 @@ def attend_segments(cache: PagedCache, parts: Sequence[Segment]) -> Mix:
         mixed: list[Tensor] = []
         for view, own in zip(views, torch.split(q, lengths), strict=True):
             grouped = own.reshape(len(own), keys.shape[2], -1, own.shape[2]).permute(1, 2, 0, 3)  # [KV, G, T, hd]
-            k, v = (_visible(pages, view, grouped.shape[1]) for pages in (keys, values))
-            out = functional.scaled_dot_product_attention(grouped, k, v, attn_mask=view.mask)
-            mixed.append(out.permute(2, 0, 1, 3).flatten(1, 2))  # [T, H, hd]
+            k, v = (_visible(pages, view) for pages in (keys, values))
+            attend = _attend_one if len(own) == 1 and own.dtype == torch.float32 else _attend
+            mixed.append(attend(grouped, k, v, view.mask).permute(2, 0, 1, 3).flatten(1, 2))  # [T, H, hd]
         return torch.cat(mixed)
 
     return mix
 
 
+def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Queries [KV, G, T, hd] over keys and values [KV, n, hd], with a mask [T, n]; [KV, G, T, hd]."""
+    k, v = (part.unsqueeze(1).expand(-1, q.shape[1], -1, -1) for part in (k, v))  # without a copy
+    return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+
+def _attend_one(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """The same for T = 1: the heads of a group are the rows of one product, which reads the keys once for them all."""
+    scores = q[:, :, 0] * q.shape[-1] ** -0.5 @ k.transpose(1, 2)  # [KV, G, n]
+    weights = (scores if mask is None else scores + mask).softmax(dim=-1)
+    return (weights @ v).unsqueeze(2)
+
+
 def _view(cache: PagedCache, part: Segment) -> _View:
     end = part.start + part.tokens
+    device = cache.tables.device
+    queries = torch.arange(part.start, end, device=device)[:, None]
+    ring = cache.columns * cache.page_tokens
+    if cache.window is not None and end > ring:  # it has gone round: read it as it lies
+        age = (end - 1 - torch.arange(ring, device=device)) % ring
+        mask = _mask(cache, queries, end - 1 - age)
+        return _View(_side_by_side(cache.tables[part.row]), 0, ring, mask)
     begin = 0 if cache.window is None else max(0, part.start - cache.window + 1)
     base = begin // cache.page_tokens
-    device = cache.tables.device
-    columns = torch.arange(base, -(-end // cache.page_tokens), device=device) % cache.columns
-    mask = None
-    if part.tokens > 1:
-        queries = torch.arange(part.start, end, device=device)[:, None]
-        mask = _visible_to(queries, torch.arange(begin, end, device=device), cache.window)
+    pages = cache.tables[part.row, base : -(-end // cache.page_tokens)]
+    mask = None if part.tokens == 1 else _mask(cache, queries, torch.arange(begin, end, device=device))
     offset = base * cache.page_tokens
-    return _View(_side_by_side(cache.tables[part.row, columns]), begin - offset, end - offset, mask)
+    return _View(_side_by_side(pages), begin - offset, end - offset, mask)
+
+
+def _mask(cache: PagedCache, queries: Tensor, keys: Tensor) -> Tensor:
+    """What to add to the scores of queries at [T, 1] and keys at [n], [T, n]."""
+    visible = _visible_to(queries, keys, cache.window)
+    return torch.zeros_like(visible, dtype=cache.keys.dtype).masked_fill_(~visible, float("-inf"))
 
 
 def _side_by_side(pages: Tensor) -> Tensor | slice:
@@ -105,12 +130,11 @@ def _visible_to(queries: Tensor, keys: Tensor, window: int | None) -> Tensor:
     return visible if window is None else visible & (queries - keys < window)
 
 
-def _visible(pages: Tensor, view: _View, groups: int) -> Tensor:
-    """The visible keys or values, once for every query head of a group without a copy: [KV, G, n, hd]."""
+def _visible(pages: Tensor, view: _View) -> Tensor:
+    """The visible keys or values, [KV, n, hd]."""
     # index_select copies whole pages where an index copies number by number: six times faster on a CPU
     own = pages[view.pages] if isinstance(view.pages, slice) else pages.index_select(0, view.pages)
-    tokens = own.flatten(0, 1)[view.first : view.last]  # [n, KV, hd]
-    return tokens.transpose(0, 1).unsqueeze(1).expand(-1, groups, -1, -1)
+    return own.flatten(0, 1)[view.first : view.last].transpose(0, 1)
 
 
 def attend_gathered(cache: PagedCache, rows: Tensor, positions: Tensor, span: int) -> Mix:

@@ -9,8 +9,8 @@ head, which attend with all query heads of their group, of every query; a second
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-import triton as _triton  # pyright: ignore[reportMissingImports]  # comes with the CUDA builds of torch
-import triton.language as _language  # pyright: ignore[reportMissingImports]
+import triton as _triton  # pyright: ignore[reportMissingImports, reportMissingTypeStubs]  # comes with the CUDA builds of torch
+import triton.language as _language  # pyright: ignore[reportMissingImports, reportMissingTypeStubs]
 from torch import Tensor
 
 from llm.attention import Mix

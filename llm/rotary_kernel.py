@@ -8,8 +8,8 @@ A step of one token is bound by the number of kernels: this one takes the place 
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-import triton as _triton  # pyright: ignore[reportMissingImports]  # comes with the CUDA builds of torch
-import triton.language as _language  # pyright: ignore[reportMissingImports]
+import triton as _triton  # pyright: ignore[reportMissingImports, reportMissingTypeStubs]  # comes with the CUDA builds of torch
+import triton.language as _language  # pyright: ignore[reportMissingImports, reportMissingTypeStubs]
 from torch import Tensor
 
 from llm.attention import Store

@@ -334,7 +334,7 @@ async def test_an_hour_costs_the_same_at_its_end_as_at_its_beginning() -> None:
             hear(PAGE_TOKENS["cpu"])
         return count.operations, count.numbers
 
-    hear(100)  # both windows are full
+    hear(PAGE_TOKENS["cpu"])  # both rings have gone round
     early, pages = cost(), bench.pages()
     # Time passes: whole rounds of both rings, so that everything stays in its place.
     round_steps = bench.slots.encoder_cache.columns * bench.slots.decoder_cache.columns * PAGE_TOKENS["cpu"]
