@@ -3,10 +3,10 @@
 import logging
 import time
 from collections import deque
+from typing import TYPE_CHECKING
 
 import torch
 
-from asr.config import VoxtralRealtimeConfig
 from asr.interface import EngineUnreachable, Recognition, Transcript
 from asr.slots import ListeningSlots
 from asr.stepper import Counters, ListeningStepper
@@ -19,6 +19,9 @@ from llm.handover import Handover, Outlet
 from llm.loop_engine import LoopEngine
 from llm.steploop import StepLoop
 
+if TYPE_CHECKING:  # the settings need pydantic, which is not beside every GPU
+    from asr.config import VoxtralRealtimeConfig
+
 logger = logging.getLogger(__name__)
 
 
@@ -28,7 +31,7 @@ class VoxtralRecognizer(LoopEngine[ListeningStepper]):
     name = "the recognition engine"
     unreachable = EngineUnreachable
 
-    def __init__(self, config: VoxtralRealtimeConfig, loop: StepLoop, model: VoxtralRealtime | None = None) -> None:
+    def __init__(self, config: "VoxtralRealtimeConfig", loop: StepLoop, model: VoxtralRealtime | None = None) -> None:
         """Nothing is loaded before the context is entered; a `model` given is used in place of the checkpoint's."""
         super().__init__(loop)
         self._config = config

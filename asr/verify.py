@@ -18,6 +18,7 @@ from asr.timing import START, STEP_SAMPLES
 from asr.voxtral import VoxtralRealtime
 from llm.checkpoint import CheckpointIncomplete
 from llm.comparison import Comparison, compare
+from llm.devices import open_device
 
 TOLERANCE = 1e-4  # of everything, in float32
 INPUTS = ("samples", "delay", "tokens")
@@ -39,8 +40,9 @@ def verify(checkpoint: Path, cases: Path, device: torch.device | str) -> Iterato
 
     Raises:
         CheckpointError: the model or the cases cannot be loaded.
+        DeviceMissing: there is no such device.
     """
-    device = torch.device(device)
+    device = open_device(str(device))
     try:
         expected = load_file(cases, device=str(device))
     except (OSError, SafetensorError) as error:

@@ -13,13 +13,12 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 
-from asr.config import VoxtralRealtimeConfig
 from asr.engine import VoxtralRecognizer
 from asr.interface import SAMPLE_RATE_HZ, EngineBusy
 from asr.slots import ListeningSlots
@@ -41,6 +40,10 @@ TURN_S = (2.0, 6.0)  # shortest and longest turn of a live caller
 PAUSE_S = 0.5
 WATCH_S = 0.02
 TARGETS_MS = {50: 180, 99: 260}  # from the end of speech to the final, with 64 streams
+SETTINGS = {  # the defaults of `asr.config`, which needs pydantic
+    "blank_penalty": True, "restart_after_s": 20.0, "replay_s": 3.0, "backlog_s": 600.0, "unread_transcripts": 16,
+    "stall_timeout_s": 60.0,
+}  # fmt: skip
 SWITCH_INTERVAL_S = 0.0005  # callers and steps share an interpreter, whose default keeps a step waiting for 5 ms
 
 
@@ -184,8 +187,8 @@ async def engines(
     model: VoxtralRealtime, voice: VoxtralTTS, streams: int, talking: int, device: torch.device
 ) -> AsyncIterator[tuple[VoxtralRecognizer, Speaker | None]]:
     """Recognition alone on a step loop, or on the one that speaks."""
-    config = VoxtralRealtimeConfig(
-        checkpoint=Path("none"), device=device.type, streams=streams, context_s=2 * TURN_S[1], stall_timeout_s=60.0
+    config = SimpleNamespace(
+        **SETTINGS, device=device.type, streams=streams, delay_ms=DELAY * STEP_MS, context_s=2 * TURN_S[1]
     )
     async with AsyncExitStack() as stack:
         speakers = await stack.enter_async_context(speaker(voice, talking)) if talking else None

@@ -7,6 +7,7 @@ from typing import ClassVar, Generic, Self, TypeVar
 
 import torch
 
+from llm.devices import DeviceMissing, open_device
 from llm.handover import Handover
 from llm.steploop import StepLoop, Steppable
 
@@ -56,11 +57,7 @@ class LoopEngine(ABC, Generic[S]):
         """On the loop's thread: the model on its device, and what serves it."""
 
     def _open_device(self, name: str) -> torch.device:
-        """That device, which becomes the thread's own: kernels of Triton run there."""
-        if name == "cpu":
-            return torch.device(name)
-        if not torch.cuda.is_available():
-            raise self.unreachable(f"no {name} device here: choose another engine, or device = cpu (slow)")
-        device = torch.device(name if ":" in name else f"{name}:0")  # only a numbered device can be set
-        torch.cuda.set_device(device)
-        return device
+        try:
+            return open_device(name)
+        except DeviceMissing as error:
+            raise self.unreachable(str(error)) from None

@@ -5,6 +5,7 @@ import math
 import random
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,7 +14,6 @@ from llm.handover import Handover
 from llm.loop_engine import LoopEngine
 from llm.quantise import quantise
 from llm.steploop import StepLoop
-from tts.config import VoxtralTTSConfig
 from tts.interface import (
     EngineUnreachable,
     LanguageNotSupported,
@@ -28,6 +28,9 @@ from tts.utterance import Job, VoxtralUtterance
 from tts.voices import LANGUAGES, find_voice
 from tts.voxtral import VoxtralTTS
 
+if TYPE_CHECKING:  # the settings need pydantic, which is not beside every GPU
+    from tts.config import VoxtralTTSConfig
+
 logger = logging.getLogger(__name__)
 
 PAGE_TOKENS = 32
@@ -40,7 +43,7 @@ class VoxtralSynthesizer(LoopEngine[SpeechStepper]):
     name = "the speech engine"
     unreachable = EngineUnreachable
 
-    def __init__(self, config: VoxtralTTSConfig, loop: StepLoop, model: VoxtralTTS | None = None) -> None:
+    def __init__(self, config: "VoxtralTTSConfig", loop: StepLoop, model: VoxtralTTS | None = None) -> None:
         """Nothing is loaded before the context is entered; a `model` given is used in place of the checkpoint's."""
         super().__init__(loop)
         self._config = config

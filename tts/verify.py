@@ -17,6 +17,7 @@ from llm.attention import Segment
 from llm.cache import PagedCache
 from llm.checkpoint import CheckpointIncomplete
 from llm.comparison import EXACT, Comparison, compare
+from llm.devices import open_device
 from tts.euler import euler_step, guide
 from tts.flow import time_embedding
 from tts.frames import FrameBatch
@@ -55,8 +56,9 @@ def verify(checkpoint: Path, cases: Path, device: torch.device | str) -> Iterato
 
     Raises:
         CheckpointError: the model or the cases cannot be loaded.
+        DeviceMissing: there is no such device.
     """
-    device = torch.device(device)
+    device = open_device(str(device))
     expected, prompts = _read(cases, device)
     model = VoxtralTTS.load(checkpoint, device=device, dtype=torch.float32)
     unused = set(expected)

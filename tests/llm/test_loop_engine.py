@@ -62,7 +62,15 @@ async def test_runs_between_entering_and_leaving() -> None:
 async def test_a_missing_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     async with StepLoop("test") as loop:
-        with pytest.raises(NoDevice, match=r"no cuda:1 device here.*device = cpu"):
+        with pytest.raises(NoDevice, match=r"no cuda:1 device here.*cpu works"):
+            await Engine(loop, "cuda:1").__aenter__()
+
+
+async def test_a_gpu_beyond_those_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    async with StepLoop("test") as loop:
+        with pytest.raises(NoDevice, match="no cuda:1 device here"):
             await Engine(loop, "cuda:1").__aenter__()
 
 
@@ -75,6 +83,7 @@ async def test_the_thread_works_on_a_numbered_gpu(name: str, index: int, monkeyp
         current.append(torch.cuda._utils._get_device_index(device))
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", set_device)
     async with StepLoop("test") as loop, Engine(loop, name) as engine:
         assert engine.device == torch.device("cuda", index)
