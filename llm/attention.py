@@ -1,7 +1,8 @@
 """Attention over the pages of a cache, in ways that give equal results.
 
 `store_turned` writes tokens to their pages before any is attended to; `llm.rotary_kernel` does so on CUDA.
-`attend_segments` reads each row's real length, in a loop on the host: prefill everywhere, decoding on a CPU.
+`attend_segments` reads each row's real length, in a loop on the host: prefill, and decoding on a CPU.
+`attend_padded` takes segments of similar lengths at once, padded: prefill of several prompts on CUDA.
 `attend_gathered` copies and masks a fixed span of every row: decoding with static shapes where Triton is missing.
 `llm.decode_kernel` reads each row's real length on the device: decoding on CUDA.
 """
@@ -79,6 +80,33 @@ def attend_segments(cache: PagedCache, parts: Sequence[Segment]) -> Mix:
     return mix
 
 
+def attend_padded(cache: PagedCache, parts: Sequence[Segment]) -> Mix:
+    """As `attend_segments`, in one pass over all: a GPU is slow to begin and quick to compute. Not for a window."""
+    assert cache.window is None
+    device, size = cache.tables.device, cache.page_tokens
+    longest = max(part.tokens for part in parts)
+    tokens = -(-max(part.start + part.tokens for part in parts) // size) * size  # of the cache, padded
+    rows, starts, counts = torch.tensor([(part.row, part.start, part.tokens) for part in parts]).to(device).unbind(1)
+    pages = cache.tables[rows, : tokens // size]  # [S, n]
+    own = torch.arange(longest, device=device)
+    packed = (counts.cumsum(0) - counts)[:, None] + own.minimum(counts[:, None] - 1)  # [S, T], of the padded queries
+    places = torch.cat([index * longest + own[: part.tokens] for index, part in enumerate(parts)])  # [N]
+    key = torch.arange(tokens, device=device)
+    mask = _mask(cache, (starts[:, None] + own)[..., None], key)  # [S, T, tokens]
+    written = (key < (starts + counts)[:, None])[:, None, :, None]  # [S, 1, tokens, 1]
+
+    def mix(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        kv_heads, group = keys.shape[2], q.shape[1] // keys.shape[2]
+        # a mask does not hide what a failed stream left behind this one's end: 0 * NaN
+        k, v = (part[pages].flatten(1, 2).transpose(1, 2).where(written, 0) for part in (keys, values))
+        # the heads of a group are further queries of their key head
+        grouped = q[packed].unflatten(2, (kv_heads, group)).permute(0, 2, 3, 1, 4).flatten(2, 3)  # [S, KV, G T, hd]
+        mixed = functional.scaled_dot_product_attention(grouped, k, v, attn_mask=mask.repeat(1, group, 1)[:, None])
+        return mixed.unflatten(2, (group, longest)).permute(0, 3, 1, 2, 4).flatten(2, 3).flatten(0, 1)[places]
+
+    return mix
+
+
 def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """Queries [KV, G, T, hd] over keys and values [KV, n, hd], with a mask [T, n]; [KV, G, T, hd]."""
     k, v = (part.unsqueeze(1).expand(-1, q.shape[1], -1, -1) for part in (k, v))  # without a copy
@@ -110,7 +138,7 @@ def _view(cache: PagedCache, part: Segment) -> _View:
 
 
 def _mask(cache: PagedCache, queries: Tensor, keys: Tensor) -> Tensor:
-    """What to add to the scores of queries at [T, 1] and keys at [n], [T, n]."""
+    """What to add to the scores of queries at [..., T, 1] and keys at [n], [..., T, n]."""
     visible = _visible_to(queries, keys, cache.window)
     return torch.zeros_like(visible, dtype=cache.keys.dtype).masked_fill_(~visible, float("-inf"))
 
@@ -152,12 +180,12 @@ def attend_gathered(cache: PagedCache, rows: Tensor, positions: Tensor, span: in
     pages = cache.tables[rows[:, None], numbers % cache.columns]  # [B, n]
     tokens = (numbers[..., None] * size + torch.arange(size, device=rows.device)).flatten(1)  # [B, n page_tokens]
     visible = _visible_to(positions[:, None], tokens, cache.window) & (tokens >= 0)
-    mask = visible[:, None, None, :]  # [B, 1, 1, n page_tokens]
+    mask, shown = visible[:, None, None, :], visible[:, None, :, None]  # of [B, KV, G, tokens], of [B, KV, tokens, hd]
 
     def mix(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         grouped = q.reshape(len(q), keys.shape[2], -1, q.shape[2])  # [B, KV, G, hd]
-        k, v = (part[pages].flatten(1, 2).transpose(1, 2) for part in (keys, values))  # [B, KV, n page_tokens, hd]
-        v = v.where(visible[:, None, :, None], 0)  # a weight of 0 does not hide what a failed stream left: 0 * NaN
+        # a mask does not hide what a failed stream left: 0 * NaN
+        k, v = (part[pages].flatten(1, 2).transpose(1, 2).where(shown, 0) for part in (keys, values))
         return functional.scaled_dot_product_attention(grouped, k, v, attn_mask=mask).flatten(1, 2)
 
     return mix

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from llm.architecture import DecoderConfig
-from llm.attention import Mix, Segment, Store, attend_gathered, attend_segments, store_turned
+from llm.attention import Mix, Segment, Store, attend_gathered, attend_padded, attend_segments, store_turned
 from llm.cache import PagedCache
 from llm.layers import Layer, LayerShape, RMSNorm, linear, multiply, rotary_frequencies, rotation
 from llm.weights import Recipe, under
@@ -87,7 +87,13 @@ class Decoder(nn.Module):
 
     @torch.inference_mode()
     def prefill(
-        self, x: Tensor, parts: Sequence[Segment], cache: PagedCache, ffn_scale: Tensor | None = None
+        self,
+        x: Tensor,
+        parts: Sequence[Segment],
+        cache: PagedCache,
+        ffn_scale: Tensor | None = None,
+        *,
+        padded: bool | None = None,
     ) -> Tensor:
         """Run packed segments of any lengths. Lengths are read on the host, so this is not for a CUDA graph.
 
@@ -96,6 +102,7 @@ class Decoder(nn.Module):
             parts: whose tokens these are; no row twice.
             cache: keys and values before each segment are read, the segments' own are written.
             ffn_scale: per layer FFN factors of every token, [N, layers, D].
+            padded: whether to attend to all segments at once, padded to the longest; by default where it pays.
 
         Returns:
             Hidden states after the final norm, [N, D].
@@ -104,7 +111,10 @@ class Decoder(nn.Module):
         positions = [part.start + token for part in parts for token in range(part.tokens)]
         row_index = torch.tensor(rows, device=x.device)
         position_index = torch.tensor(positions, device=x.device)
-        return self._run(x, row_index, position_index, cache, attend_segments(cache, parts), ffn_scale, fused=False)
+        if padded is None:
+            padded = x.device.type == "cuda" and _are_alike(parts, cache)
+        mix = (attend_padded if padded else attend_segments)(cache, parts)
+        return self._run(x, row_index, position_index, cache, mix, ffn_scale, fused=False)
 
     @torch.inference_mode()
     def step(
@@ -200,3 +210,9 @@ class Decoder(nn.Module):
                 recipes[f"delay.{index}.down.weight"] = Recipe.of(f"{stem}.0.weight", width, config.dim)
                 recipes[f"delay.{index}.up.weight"] = Recipe.of(f"{stem}.2.weight", config.dim, width)
         return recipes
+
+
+def _are_alike(parts: Sequence[Segment], cache: PagedCache) -> bool:
+    """Whether it pays to pad these segments to the longest."""
+    longest = max(part.tokens for part in parts)
+    return len(parts) > 1 and cache.window is None and len(parts) * longest <= 2 * sum(part.tokens for part in parts)

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from llm.attention import Segment
 from llm.cache import PagedCache, Prefix
@@ -135,7 +134,7 @@ class SpeechSlots:
             CacheFull: no room for all of them; none has begun.
         """
         parts: list[Segment] = []
-        embedded: list[Tensor] = []
+        packed: list[int] = []
         try:
             for start in starts:
                 self.warm(start.voice, start.slot)
@@ -143,12 +142,13 @@ class SpeechSlots:
                 ids = self.model.markers.text_part(start.text_ids)
                 parts.append(Segment(start.slot, begin, len(ids)))
                 self.cache.grow(start.slot, begin + len(ids))
-                embedded.append(self.model.embed_prompt(ids, start.voice))
+                packed += ids
         except BaseException:
             for part in parts:
                 self.cache.close(part.row)
             raise
-        hidden = self.model.backbone.prefill(torch.cat(embedded), parts, self.cache)
+        backbone = self.model.backbone
+        hidden = backbone.prefill(backbone.embed(torch.tensor(packed, device=self.device)), parts, self.cache)
         ends = torch.tensor([part.tokens for part in parts]).cumsum(0) - 1
         slots = torch.tensor([start.slot for start in starts], device=self.device)
         self.hidden[slots] = hidden[ends.to(self.device)]

@@ -93,6 +93,11 @@ def cache_for(decoder: Decoder, rows: int, max_tokens: int) -> PagedCache:
     return PagedCache(decoder.config, rows=rows, pages=rows * 16, max_tokens=max_tokens, page_tokens=4)
 
 
+def left_by_a_failed_stream(cache: PagedCache) -> None:
+    cache.keys.fill_(torch.nan)
+    cache.values.fill_(torch.nan)
+
+
 @torch.inference_mode()
 def test_logits_equal_transformers(reference: PreTrainedModel, tmp_path: Path) -> None:
     reference.save_pretrained(tmp_path)
@@ -193,6 +198,7 @@ def test_ragged_steps_with_joins_and_leaves_equal_alone(config: DecoderConfig, r
         expected.append(decoder.prefill(x, [Segment(0, 0, len(x))], cache, factors))
 
     cache = PagedCache(config, rows=3, pages=40, max_tokens=32 if config.window is None else 1, page_tokens=4)
+    left_by_a_failed_stream(cache)
     found: list[list[Tensor]] = [[], [], []]
     for tick in range(45):
         rows = [row for row in range(3) if 0 <= tick - joins[row] < len(streams[row])]
@@ -218,17 +224,22 @@ def test_ragged_steps_with_joins_and_leaves_equal_alone(config: DecoderConfig, r
     assert cache.free_pages == 40
 
 
-@pytest.mark.parametrize("config", [TINY, WINDOWED], ids=["whole", "window"])
-def test_prefill_in_packed_pieces_equals_whole(config: DecoderConfig) -> None:
+@pytest.mark.parametrize(
+    ("config", "padded"), [(TINY, False), (TINY, True), (WINDOWED, False)], ids=["whole", "padded", "window"]
+)
+def test_prefill_in_packed_pieces_equals_whole(config: DecoderConfig, padded: bool) -> None:
     decoder = randomised(config)
     one, two = torch.randn(19, 32), torch.randn(11, 32)
     cache = cache_for(decoder, 2, 19)
+    left_by_a_failed_stream(cache)
     for row, x in enumerate((one, two)):
         cache.open(row)
         cache.grow(row, len(x))
 
-    first = decoder.prefill(torch.cat((one[:7], two[:10])), [Segment(0, 0, 7), Segment(1, 0, 10)], cache)
-    second = decoder.prefill(torch.cat((two[10:], one[7:])), [Segment(1, 10, 1), Segment(0, 7, 12)], cache)
+    both = [Segment(0, 0, 7), Segment(1, 0, 10)]
+    first = decoder.prefill(torch.cat((one[:7], two[:10])), both, cache, padded=padded)
+    both = [Segment(1, 10, 1), Segment(0, 7, 12)]
+    second = decoder.prefill(torch.cat((two[10:], one[7:])), both, cache, padded=padded)
 
     torch.testing.assert_close(torch.cat((first[:7], second[1:])), alone(decoder, one), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(torch.cat((first[7:], second[:1])), alone(decoder, two), atol=1e-5, rtol=1e-4)
