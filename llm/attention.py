@@ -100,9 +100,10 @@ def attend_padded(cache: PagedCache, parts: Sequence[Segment]) -> Mix:
         # a mask does not hide what a failed stream left behind this one's end: 0 * NaN
         k, v = (part[pages].flatten(1, 2).transpose(1, 2).where(written, 0) for part in (keys, values))
         # the heads of a group are further queries of their key head
-        grouped = q[packed].unflatten(2, (kv_heads, group)).permute(0, 2, 3, 1, 4).flatten(2, 3)  # [S, KV, G T, hd]
+        grouped = q[packed].reshape(len(parts), longest, kv_heads, group, -1).permute(0, 2, 3, 1, 4).flatten(2, 3)
         mixed = functional.scaled_dot_product_attention(grouped, k, v, attn_mask=mask.repeat(1, group, 1)[:, None])
-        return mixed.unflatten(2, (group, longest)).permute(0, 3, 1, 2, 4).flatten(2, 3).flatten(0, 1)[places]
+        mixed = mixed.reshape(len(parts), kv_heads, group, longest, -1).permute(0, 3, 1, 2, 4)  # [S, T, KV, G, hd]
+        return mixed.flatten(2, 3).flatten(0, 1)[places]
 
     return mix
 

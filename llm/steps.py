@@ -47,7 +47,7 @@ class TokenBatch:
         logits = decoder.logits(hidden)  # [B, V]
         temperature = slots.temperatures[index]
         if slots.device.type == "cpu" and not temperature.any():
-            token = logits.argmax(dim=1)  # sorting is slow there; where steps are captured, they cannot choose
+            token = logits.argmax(dim=1)  # drawing is slow there; where steps are captured, they cannot choose
         else:
             uniform = slots.uniforms[index, positions % DRAWN]
             token = sample(logits, temperature, slots.top_ps[index], uniform)

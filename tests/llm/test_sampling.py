@@ -44,6 +44,16 @@ def test_top_p_keeps_the_fewest_tokens_that_reach_it() -> None:
     assert draws(1.0, 1e-6).tolist() == [1.0, 0.0, 0.0, 0.0]
 
 
+def test_top_p_keeps_what_sorting_would_keep() -> None:
+    logits = torch.randn(60, generator=torch.Generator().manual_seed(1)) * 2
+    likely, order = logits.softmax(-1).sort(descending=True)
+    for top_p in (0.05, 0.4, 0.8, 0.97, 1.0):
+        fewest = int((likely.cumsum(-1) - likely < top_p).sum())
+        uniform = torch.arange(20_000) / 20_000
+        drawn = sample(logits.expand(20_000, -1), torch.ones(20_000), torch.full((20_000,), top_p), uniform)
+        assert set(drawn.tolist()) == set(order[:fewest].tolist())
+
+
 def test_a_row_does_not_depend_on_the_others() -> None:
     torch.manual_seed(0)
     logits, uniform = torch.randn(6, 50), torch.rand(6)
