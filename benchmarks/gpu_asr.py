@@ -40,7 +40,7 @@ TURN_S = (2.0, 6.0)  # shortest and longest turn of a live caller
 PAUSE_S = 0.5
 WATCH_S = 0.02
 TARGETS_MS = {50: 180, 99: 260}  # from the end of speech to the final, with 64 streams
-SETTINGS = {  # the defaults of `asr.config`, which needs pydantic
+SETTINGS = {  # as `asr.config` has them, which needs pydantic; a loaded machine may stall longer
     "blank_penalty": True, "restart_after_s": 20.0, "replay_s": 3.0, "backlog_s": 600.0, "unread_transcripts": 16,
     "stall_timeout_s": 60.0,
 }  # fmt: skip

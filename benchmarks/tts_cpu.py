@@ -60,40 +60,34 @@ class Frames:
         self.batch.keep(self.everyone)
         self.batch.decode()
 
-    def step(self) -> None:
-        for part in (self.select, self.batch.begin, self.euler, self.decode, self.batch.advance):
+    def step(self) -> dict[str, float]:
+        """One step; milliseconds of each part and of the whole."""
+        times_ms: dict[str, float] = {}
+        started_s = time.perf_counter()
+        for name, part in (
+            ("select", self.select), ("begin", self.batch.begin), ("euler", self.euler), ("codec", self.decode),
+            ("backbone", self.batch.advance),
+        ):  # fmt: skip
+            part_started_s = time.perf_counter()
             part()
+            times_ms[name] = (time.perf_counter() - part_started_s) * 1000
+        return {**times_ms, "step": (time.perf_counter() - started_s) * 1000}
 
 
-def frame_parts(model: VoxtralTTS, repeats: int) -> list[dict[str, Any]]:
-    """Milliseconds of each part of the step at each batch size."""
+def frame_steps(model: VoxtralTTS, repeats: int) -> list[dict[str, Any]]:
+    """Medians of the step's parts at each batch size, and of as many utterances in a plain loop, each on its own.
+
+    A step and a plain loop take turns, so that what else the machine does weighs on both.
+    """
     rows: list[dict[str, Any]] = []
     for count in BATCHES:
-        frames = Frames(model, count)
-        frames.step()
-        parts = {
-            "begin": median_ms(frames.batch.begin, repeats),
-            "euler": median_ms(frames.euler, repeats),
-            "codec": median_ms(frames.decode, repeats),
-            "backbone": median_ms(frames.batch.advance, repeats),
-        }
-        step_ms = median_ms(Frames(model, count).step, repeats)
-        rows.append({"batch": count, **parts, "step": step_ms, "frames_per_s": count * 1000 / step_ms})
-    return rows
-
-
-def unbatched(model: VoxtralTTS, repeats: int) -> list[dict[str, Any]]:
-    """As many utterances, one after the other in a plain loop, each in a step of its own."""
-    rows: list[dict[str, Any]] = []
-    for count in BATCHES:
-        alone = [Frames(model, 1) for _ in range(count)]
-
-        def all_in_turn(alone: list[Frames] = alone) -> None:
-            for frames in alone:
-                frames.step()
-
-        step_ms = median_ms(all_in_turn, repeats)
-        rows.append({"batch": count, "step": step_ms, "frames_per_s": count * 1000 / step_ms})
+        together, alone = Frames(model, count), [Frames(model, 1) for _ in range(count)]
+        steps: list[dict[str, float]] = []
+        for _ in range(1 + repeats):
+            plain_ms = sum(frames.step()["step"] for frames in alone)
+            steps.append({**together.step(), "plain": plain_ms})
+        medians = {part: report.percentile([step[part] for step in steps[1:]], 50) for part in steps[0]}
+        rows.append({"batch": count, **medians, "frames_per_s": count * 1000 / medians["step"]})
     return rows
 
 
@@ -162,15 +156,15 @@ def main() -> None:
     codes = (torch.rand(50 if is_quick else 150, books.count) * highest).long() + 2
 
     with torch.inference_mode():
-        together, alone = frame_parts(model, repeats), unbatched(model, repeats)
+        steps = frame_steps(model, repeats)
         first, codec = first_frame(model, repeats), codec_streaming(model.codec, codes)
 
     print("\nOne frame step, ms, and against as many plain steps in turn\n")
     header = ("batch", "begin", "Euler steps", "codec", "backbone", "step", "frames/s", "plain loop", "gain")
     print(report.table(header, [
         (str(row["batch"]), *(f"{row[part]:.1f}" for part in ("begin", "euler", "codec", "backbone", "step")),
-         f"{row['frames_per_s']:.0f}", f"{plain['step']:.1f}", f"{plain['step'] / row['step']:.1f}x")
-        for row, plain in zip(together, alone, strict=True)
+         f"{row['frames_per_s']:.0f}", f"{row['plain']:.1f}", f"{row['plain'] / row['step']:.1f}x")
+        for row in steps
     ]))  # fmt: skip
     print("\nFrom text to the first frame, ms\n")
     print(report.table(("prompt", "ms"), [
@@ -184,7 +178,7 @@ def main() -> None:
     ]))  # fmt: skip
     figures = {
         "threads": 1, "torch": torch.__version__, "model": "tiny" if is_quick else "middle",
-        "frame_step_ms": together, "plain_loop_ms": alone, "first_frame_ms": first, "codec_ms_per_frame": codec,
+        "frame_step_ms": steps, "first_frame_ms": first, "codec_ms_per_frame": codec,
     }  # fmt: skip
     print(f"\nwritten: {report.write('tts_cpu', figures, is_quick=is_quick)}")
 
