@@ -55,23 +55,23 @@ class VoxtralRecognizer(LoopEngine[ListeningStepper]):
         """
         config = self._config
         delay = steps_of(config.delay_ms if delay_ms is None else delay_ms)
-        stepper = self._running
+        _ = self._running  # raises if it is not running
         logger.debug("listening for %s with a delay of %d ms", language or "any language", delay * STEP_MS)
         return VoxtralRecognition(
-            lambda: self._begin(stepper, delay),
+            lambda: self._begin(delay),
             changed=self._loop.wake,
             backlog=_steps(config.backlog_s),
             stall_s=config.stall_timeout_s,
         )
 
-    def _begin(self, stepper: ListeningStepper, delay: int) -> Stream:
+    def _begin(self, delay: int) -> Stream:
         """Submit a stream."""
         stream = Stream(
             delay=delay,
             outlet=Outlet[Transcript](self._config.unread_transcripts, on_taken=self._loop.wake),
             recent=deque(maxlen=_steps(self._config.replay_s)),
         )
-        stepper.submit(stream)
+        self._running.submit(stream)
         self._loop.wake()
         return stream
 

@@ -213,6 +213,7 @@ class Decoder(nn.Module):
 
 
 def _are_alike(parts: Sequence[Segment], cache: PagedCache) -> bool:
-    """Whether it pays to pad these segments to the longest."""
-    longest = max(part.tokens for part in parts)
-    return len(parts) > 1 and cache.window is None and len(parts) * longest <= 2 * sum(part.tokens for part in parts)
+    """Whether it pays to pad these segments, and what stands before each in the cache, to the longest."""
+    tokens, ends = [part.tokens for part in parts], [part.start + part.tokens for part in parts]
+    are_even = all(len(parts) * max(lengths) <= 2 * sum(lengths) for lengths in (tokens, ends))
+    return len(parts) > 1 and cache.window is None and are_even

@@ -20,7 +20,10 @@ class GraphPool:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._memory = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
+        on_cuda = device.type == "cuda"
+        self._memory = torch.cuda.graph_pool_handle() if on_cuda else None
+        # Memory is shared on one stream only; torch's own for captures belongs to the device that captured first.
+        self._stream = torch.cuda.Stream(device) if on_cuda else None
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
         """A function that does the same work: a graph's replay on CUDA, `work` itself elsewhere.
@@ -28,17 +31,15 @@ class GraphPool:
         On CUDA the work is run a few times first, so its static buffers must hold valid input and its effects on
         state must not matter (let every row point at the idle slot).
         """
-        if self._memory is None:
+        if self._stream is None:
             return work
-        stream = torch.cuda.Stream(self._device)
-        stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(stream):
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._stream):
             for _ in range(_WARM_UPS):
                 work()
-        torch.cuda.current_stream(self._device).wait_stream(stream)
+        torch.cuda.current_stream(self._device).wait_stream(self._stream)
         graph = torch.cuda.CUDAGraph()
-        # torch's own stream for captures belongs to the device that was the first to capture
-        with torch.cuda.graph(graph, pool=self._memory, stream=stream):
+        with torch.cuda.graph(graph, pool=self._memory, stream=self._stream):
             work()
         return graph.replay
 

@@ -34,7 +34,11 @@ class LoopEngine(ABC, Generic[S]):
         """
         handover = Handover(asyncio.get_running_loop())
         stepper = await self._loop.run(lambda: self._prepare(handover))
-        await self._loop.attach(stepper)
+        try:
+            await self._loop.attach(stepper)
+        except BaseException:
+            await asyncio.shield(self._loop.detach(stepper))  # it may be attached all the same
+            raise
         self._stepper = stepper
         return self
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-HALVINGS = 24  # of the highest probability: as fine as float32 tells numbers near it apart
+HALVINGS = 24  # down to 6e-8 of the highest probability; of those below that, none is left out
 
 
 def sample(logits: Tensor, temperature: Tensor, top_p: Tensor, uniform: Tensor) -> Tensor:
@@ -12,7 +12,8 @@ def sample(logits: Tensor, temperature: Tensor, top_p: Tensor, uniform: Tensor) 
     Args:
         logits: [B, V] float32.
         temperature: [B]; 0 takes the most likely token.
-        top_p: [B] in (0, 1]; the most likely tokens are kept until their probabilities reach it, at least one.
+        top_p: [B] in (0, 1]; the most likely tokens are kept until their probabilities reach it, and those that are
+            as likely as the last of them.
         uniform: [B] in [0, 1), one fresh number for each row.
 
     Returns:
@@ -23,10 +24,11 @@ def sample(logits: Tensor, temperature: Tensor, top_p: Tensor, uniform: Tensor) 
     probabilities = (behind / temperature.where(~greedy, 1.0)[:, None]).softmax(dim=-1)
     kept = probabilities.where(probabilities >= _least_kept(probabilities, top_p)[:, None], 0.0)
     reached = kept.cumsum(dim=-1)
-    token = (reached <= uniform[:, None] * reached[:, -1:]).sum(dim=-1)
+    is_past = (kept > 0) & (reached > uniform[:, None] * reached[:, -1:])
     numbers = torch.arange(logits.shape[1], device=logits.device)
     last = numbers.where(kept > 0, 0).amax(dim=-1)  # rounding may leave the sum short; not-a-number has none
-    return torch.minimum(token, last).where(~greedy, logits.argmax(dim=-1))
+    token = numbers.where(is_past, last[:, None]).amin(dim=-1)
+    return token.where(~greedy, logits.argmax(dim=-1))
 
 
 def _least_kept(probabilities: Tensor, top_p: Tensor) -> Tensor:

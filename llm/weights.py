@@ -50,7 +50,8 @@ def under(prefix: str, recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
 def free_memory(device: torch.device) -> int | None:
     """Bytes that can still be allocated there; None where the system does not say."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch keeps it at hand
+        return torch.cuda.mem_get_info(device)[0] + unused
     if device.type == "cpu" and (meminfo := Path("/proc/meminfo")).is_file():
         fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
         return int(fields["MemAvailable"].split()[0]) * 1024

@@ -1,3 +1,6 @@
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
 import pytest
 import torch
 
@@ -26,6 +29,39 @@ def test_on_a_cpu_the_work_itself_runs() -> None:
     run()
     run()
     assert values.tolist() == [2, 2, 2]
+
+
+def test_all_captures_of_a_pool_share_one_stream_and_so_their_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    captures: list[tuple[object, object]] = []
+
+    class Stream:
+        def __init__(self, device: object = None) -> None:
+            pass
+
+        def wait_stream(self, other: object) -> None:
+            pass
+
+    class Graph:
+        def replay(self) -> None:
+            pass
+
+    @contextmanager
+    def graph(_: Graph, *, pool: object, stream: object) -> Iterator[None]:
+        captures.append((pool, stream))
+        yield
+
+    for name, fake in (
+        ("graph_pool_handle", object), ("Stream", Stream), ("current_stream", Stream), ("CUDAGraph", Graph),
+        ("stream", nullcontext), ("graph", graph),
+    ):  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, fake)
+    pool = GraphPool(torch.device("cuda", 1))
+    runs: list[int] = []
+    for number in range(3):
+        pool.capture(lambda number=number: runs.append(number))
+    assert len(captures) == 3
+    assert len(set(captures)) == 1
+    assert runs.count(2) > 1  # warmed up, then captured
 
 
 @pytest.mark.gpu

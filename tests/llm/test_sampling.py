@@ -54,6 +54,12 @@ def test_top_p_keeps_what_sorting_would_keep() -> None:
         assert set(drawn.tolist()) == set(order[:fewest].tolist())
 
 
+def test_top_p_keeps_those_as_likely_as_the_last() -> None:
+    uniform = torch.arange(1000) / 1000
+    drawn = sample(torch.zeros(1000, 4), torch.ones(1000), torch.full((1000,), 0.3), uniform)
+    assert set(drawn.tolist()) == {0, 1, 2, 3}
+
+
 def test_a_row_does_not_depend_on_the_others() -> None:
     torch.manual_seed(0)
     logits, uniform = torch.randn(6, 50), torch.rand(6)
