@@ -1,4 +1,7 @@
-"""A list of recognisers as one: a stream that fails is opened on the next, which hears the turn from its beginning."""
+"""A list of recognisers as one: a stream that fails is opened on the next, which hears the turn from its beginning.
+
+Between turns it goes back to an engine that is preferred and well again.
+"""
 
 import logging
 from collections import deque
@@ -46,12 +49,15 @@ class _FallbackRecognition:
         self._health = health
         self._language = language
         self._untried = health.order()
+        self._tried: Recognizer = self._untried[0]
         self._stack = AsyncExitStack()
         self._stream: Recognition | None = None
         self._turn: deque[NDArray[np.float32] | None] = deque()  # since the last final; None is a flush
         self._turn_samples = 0
         self._pushed_samples = 0
         self._offset_samples = 0  # of the current engine's positions
+        self._is_between_turns = False
+        self._unsuited: list[Recognizer] = []  # without the language
 
     async def __aenter__(self) -> Self:
         await self._open_next()
@@ -67,6 +73,9 @@ class _FallbackRecognition:
 
     async def __anext__(self) -> Transcript:
         assert self._stream is not None
+        if self._is_between_turns:
+            self._is_between_turns = False
+            await self._go_back()
         try:
             transcript = await anext(self._stream)
         except RecognitionError as error:
@@ -75,7 +84,8 @@ class _FallbackRecognition:
             return await self.__anext__()
         if transcript.is_final:
             self._forget_turn()
-            self._untried = [engine for engine in self._health.order() if engine is not self._tried]
+            self._is_between_turns = True
+            self._untried = self._others()
         return self._shifted(transcript)
 
     def push(self, samples: NDArray[np.float32]) -> None:
@@ -118,6 +128,26 @@ class _FallbackRecognition:
                 self._pass_over(error)
             else:
                 break
+        self._catch_up(stream)
+
+    async def _go_back(self) -> None:
+        """Open the preferred engine if it is another and well again; until it lets us in, the current one listens."""
+        best = next(engine for engine in self._health.order() if engine not in self._unsuited)
+        if best is self._tried or not self._health.is_well(best):
+            return
+        stack = AsyncExitStack()
+        try:
+            stream = await stack.enter_async_context(best.listen(language=self._language))
+        except RecognitionError as error:
+            self._note(best, error)
+            return
+        left, self._stack, self._tried = self._stack, stack, best
+        self._untried = self._others()
+        self._catch_up(stream)
+        await left.aclose()
+
+    def _catch_up(self, stream: Recognition) -> None:
+        """Listen with this stream, which hears what has not been transcribed."""
         self._offset_samples = self._pushed_samples - self._turn_samples
         for samples in self._turn:
             if samples is None:
@@ -130,11 +160,19 @@ class _FallbackRecognition:
         """Leave the current engine for the next; raises its error if that is the caller's doing, or there is none."""
         if isinstance(error, AudioRejected):
             raise error
-        if not isinstance(error, LanguageNotSupported):  # it serves other callers as well as ever
-            self._health.failed(self._tried)
+        self._note(self._tried, error)
         if not self._untried:
             raise error
         logger.warning("recognition failed, another engine stands in: %s", error)
+
+    def _others(self) -> list[Recognizer]:
+        return [engine for engine in self._health.order() if engine is not self._tried]
+
+    def _note(self, engine: Recognizer, error: RecognitionError) -> None:
+        if isinstance(error, LanguageNotSupported):  # it serves other callers as well as ever
+            self._unsuited.append(engine)
+        else:
+            self._health.failed(engine)
 
     def _shifted(self, transcript: Transcript) -> Transcript:
         """Positions since the recognition began, whichever engine heard it."""

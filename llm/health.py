@@ -19,8 +19,11 @@ class Health(Generic[Engine]):
 
     def order(self) -> list[Engine]:
         """Every engine, the one to try first first."""
-        now_s = self._clock()
-        return sorted(self._engines, key=lambda engine: self._ill_until_s.get(id(engine), now_s) > now_s)
+        return sorted(self._engines, key=lambda engine: not self.is_well(engine))
+
+    def is_well(self, engine: Engine) -> bool:
+        """Whether it has not failed of late."""
+        return self._ill_until_s.get(id(engine), 0.0) <= self._clock()
 
     def failed(self, engine: Engine) -> None:
         """An engine did not do what it should."""

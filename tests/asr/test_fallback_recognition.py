@@ -140,3 +140,69 @@ async def test_what_is_wrong_with_the_audio_is_told() -> None:
         with pytest.raises(AudioRejected):
             await anext(stream)
     assert spare.opened == 0
+
+
+class Recovers(CountingRecognizer):
+    """Fails in its first stream, and is well again when `Health` next looks."""
+
+    def listen(self, *, language: str | None = None) -> CountingRecognition:
+        stream = super().listen(language=language)
+        if self.opened > 1:
+            stream.error = None
+        return stream
+
+
+async def test_between_turns_it_goes_back_to_the_preferred_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llm.health.COOL_DOWN_S", 0.0)
+    first, second = Recovers(GONE), CountingRecognizer()
+    async with FallbackRecognizer([first, second]).listen() as stream:
+        stream.push(samples(100))
+        stream.flush()
+        assert (await anext(stream)).text == "100"
+        assert (first.opened, second.opened) == (1, 1)
+        stream.push(samples(30))  # heard by the stand-in, and by its successor
+        stream.flush()
+        final = await anext(stream)
+        assert (first.opened, second.opened) == (2, 1)
+        stream.push(samples(5))
+        stream.flush()
+        later = await anext(stream)
+    assert (final.text, final.start_samples, final.end_samples) == ("30", 100, 130)
+    assert (later.text, later.start_samples, later.end_samples) == ("5", 130, 135)
+    assert (first.opened, second.opened) == (2, 1)
+
+
+async def test_while_the_preferred_engine_is_ill_the_stand_in_listens_on() -> None:
+    first, second = Recovers(GONE), CountingRecognizer()
+    async with FallbackRecognizer([first, second]).listen() as stream:
+        for count in (100, 30, 5):
+            stream.push(samples(count))
+            stream.flush()
+            assert (await anext(stream)).text == str(count)
+    assert (first.opened, second.opened) == (1, 1)
+
+
+async def test_an_engine_that_still_refuses_costs_the_call_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llm.health.COOL_DOWN_S", 0.0)
+    first, second = ClosedRecognizer(), CountingRecognizer()
+    async with FallbackRecognizer([first, second]).listen() as stream:
+        for count in (100, 30):
+            stream.push(samples(count))
+            stream.flush()
+            assert (await anext(stream)).text == str(count)
+    assert (first.opened, second.opened) == (2, 1)
+
+
+async def test_an_engine_without_the_language_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    class English(CountingRecognizer):
+        def listen(self, *, language: str | None = None) -> CountingRecognition:
+            self.opened += 1
+            raise LanguageNotSupported("English only")
+
+    first, second = English(), CountingRecognizer()
+    async with FallbackRecognizer([first, second]).listen(language="fr") as stream:
+        for count in (100, 30, 5):
+            stream.push(samples(count))
+            stream.flush()
+            assert (await anext(stream)).text == str(count)
+    assert (first.opened, second.opened) == (1, 1)
