@@ -19,6 +19,8 @@ import torch
 from benchmarks import report
 from benchmarks.speech_listeners import CHARACTERS_PER_S, CHARACTERS_PER_TOKEN, Heard, Speaker, listen, play, speaker
 from benchmarks.speech_models import H200, RELEASED, TINY, random_model
+from llm.decoder import default_reading
+from llm.devices import open_device
 from tts.stepper import SpeechStepper
 from tts.voxtral import VoxtralTTS
 
@@ -200,13 +202,14 @@ def main() -> None:
     else:
         closed, opened = (tuple(map(int, text.split(","))) for text in (arguments.closed, arguments.open))
         plan = Plan(closed, opened, rounds=2, characters=500, turn_characters=120, open_s=arguments.seconds)
-        device, dtype = torch.device("cuda"), torch.bfloat16
+        device, dtype = open_device("cuda"), torch.bfloat16
     logging.basicConfig(level=logging.ERROR)  # random weights never end by themselves, and are cut with a warning
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     model = random_model(TINY if is_tiny else RELEASED, device, dtype)
     figures = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "torch": torch.__version__, "model": "tiny" if is_tiny else "released size, random weights",
+        "torch": torch.__version__, "reading": default_reading(device),
+        "model": "tiny" if is_tiny else "released size, random weights",
         **asyncio.run(measure(plan, model, device)),
     }  # fmt: skip
     print(f"\nwritten: {report.write('gpu', figures, is_quick=is_tiny)}")

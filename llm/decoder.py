@@ -5,9 +5,11 @@ is read off the hidden state. Both passes write keys and values into a paged cac
 and grown.
 """
 
+import logging
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.util import find_spec
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +21,8 @@ from llm.cache import PagedCache
 from llm.layers import Layer, LayerShape, RMSNorm, linear, multiply, rotary_frequencies, rotation
 from llm.weights import Recipe, under
 
+logger = logging.getLogger(__name__)
+
 Reading = Literal["segments", "gathered", "paged"]
 """How a decode step reads the cache: see `llm.attention`. "segments" needs a CPU, "paged" needs CUDA with Triton."""
 
@@ -27,7 +31,20 @@ def default_reading(device: torch.device) -> Reading:
     """The fastest way to read the cache that this machine has."""
     if device.type != "cuda":
         return "segments"
-    return "paged" if find_spec("triton") else "gathered"
+    return "paged" if _can_launch_kernels() else "gathered"
+
+
+def _can_launch_kernels() -> bool:
+    """Whether Triton is there and has what its first launch takes: a C compiler, Python's headers, CUDA's driver."""
+    if find_spec("triton") is None:
+        return False
+    driver = cast("Any", import_module("triton.runtime")).driver
+    try:
+        _ = driver.active  # made at its first use
+    except Exception as error:  # whatever a compiler or a linker says
+        logger.warning("Triton cannot work here, so steps are slow; it needs gcc and Python's headers: %s", error)
+        return False
+    return True
 
 
 class DelayCondition(nn.Module):

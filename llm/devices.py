@@ -19,4 +19,6 @@ def open_device(name: str) -> torch.device:
     if not torch.cuda.is_available() or device.index >= torch.cuda.device_count():
         raise DeviceMissing(f"no {name} device here: choose another; cpu works everywhere, slowly")
     torch.cuda.set_device(device)
+    # Hopper's first choice otherwise, and it takes tens of ms over a plan for every new length: over each prompt.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     return device

@@ -1,8 +1,10 @@
 """The decoder against transformers' Mistral classes, and its two passes and three readings against each other."""
 
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,7 +23,7 @@ from llm.architecture import DecoderConfig
 from llm.attention import Segment
 from llm.cache import PagedCache
 from llm.checkpoint import Checkpoint, read_json
-from llm.decoder import Decoder, Reading
+from llm.decoder import Decoder, Reading, default_reading
 from llm.layers import rotary_frequencies, rotation
 from llm.weights import load_parameters
 
@@ -273,3 +275,19 @@ def test_angles_stay_exact_at_a_million_positions() -> None:
         angle = position * 1e6 ** (-2 * pair / 128)
         assert turn[pair].real.item() == pytest.approx(math.cos(angle), abs=1e-6)
         assert turn[pair].imag.item() == pytest.approx(math.sin(angle), abs=1e-6)
+
+
+@pytest.mark.parametrize(("failure", "reading"), [(None, "paged"), (OSError("no gcc"), "gathered")])
+def test_pages_are_read_by_kernels_where_triton_can_launch_them(
+    failure: OSError | None, reading: Reading, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Driver:
+        @property
+        def active(self) -> None:
+            if failure:
+                raise failure
+
+    monkeypatch.setitem(sys.modules, "triton.runtime", SimpleNamespace(driver=Driver()))
+    monkeypatch.setattr("llm.decoder.find_spec", lambda _: object())
+    assert default_reading(torch.device("cuda", 0)) == reading
+    assert ("no gcc" in caplog.text) == (failure is not None)

@@ -77,6 +77,7 @@ async def test_a_gpu_beyond_those_there_is_named(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(("name", "index"), [("cuda", 0), ("cuda:0", 0), ("cuda:1", 1)])
 async def test_the_thread_works_on_a_numbered_gpu(name: str, index: int, monkeypatch: pytest.MonkeyPatch) -> None:
     current: list[int] = []
+    allowed: list[bool] = []
 
     def set_device(device: torch.device) -> None:
         # what torch itself asks of its argument
@@ -85,6 +86,8 @@ async def test_the_thread_works_on_a_numbered_gpu(name: str, index: int, monkeyp
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", set_device)
+    monkeypatch.setattr(torch.backends.cuda, "enable_cudnn_sdp", allowed.append)
     async with StepLoop("test") as loop, Engine(loop, name) as engine:
         assert engine.device == torch.device("cuda", index)
     assert current == [index]
+    assert allowed == [False]
