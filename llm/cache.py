@@ -194,7 +194,7 @@ class PagedCache:
     def _hold(self, row: int, pages: Sequence[int]) -> None:
         held = self._held[row]
         for page in pages:
-            self.tables[row, len(held)] = page
+            self.tables[row, len(held)].fill_(page)  # `= page` would copy from the host and wait for the device
             held.append(page)
 
     def _take(self, count: int) -> list[int]:

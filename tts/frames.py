@@ -104,4 +104,4 @@ class FrameBatch:
         one = torch.ones_like(index)
         for counter in (slots.positions, slots.frames):
             counter.index_add_(0, index, one)
-            counter[slots.count] = 0  # the idle slot goes nowhere
+            counter[slots.count].fill_(0)  # the idle slot goes nowhere; `= 0` would copy from the host and wait
