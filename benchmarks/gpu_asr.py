@@ -29,6 +29,8 @@ from asr.voxtral import VoxtralRealtime
 from benchmarks import recognition_models, report, speech_models
 from benchmarks.recognition_models import H200
 from benchmarks.speech_listeners import CHARACTERS_PER_S, Heard, Speaker, play, speaker
+from llm.decoder import default_reading
+from llm.devices import open_device
 from llm.graphs import GraphPool
 from llm.steploop import StepLoop
 from tts.voxtral import VoxtralTTS
@@ -282,7 +284,7 @@ def main() -> None:
     else:
         plan = Plan(_numbers(arguments.streams), (10.0, 60.0, 180.0), _numbers(arguments.speaking),
                     arguments.seconds, repeats=100)  # fmt: skip
-        device, dtype = torch.device("cuda"), torch.bfloat16
+        device, dtype = open_device("cuda"), torch.bfloat16
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     model = recognition_models.random_model(
         recognition_models.TINY if is_tiny else recognition_models.RELEASED, device, dtype
@@ -290,7 +292,8 @@ def main() -> None:
     voice = speech_models.random_model(speech_models.TINY if is_tiny else speech_models.RELEASED, device, dtype)
     figures = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "torch": torch.__version__, "model": "tiny" if is_tiny else "released size, random weights",
+        "torch": torch.__version__, "reading": default_reading(device),
+        "model": "tiny" if is_tiny else "released size, random weights",
         **measure(plan, model, voice, device),
     }  # fmt: skip
     print(f"\nwritten: {report.write('gpu_asr', figures, is_quick=is_tiny)}")

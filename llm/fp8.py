@@ -17,6 +17,7 @@ from llm.weights import Part
 
 LARGEST = torch.finfo(FP8).max
 FIRST_CAPABILITY = (8, 9)  # of CUDA devices that multiply in FP8: Ada, Hopper and later
+SIZE_STEP = 16  # both sizes of a matrix are multiples of it, or torch.nn.functional.scaled_mm refuses it
 
 
 def can_multiply(device: torch.device, dtype: torch.dtype) -> bool:
@@ -57,10 +58,11 @@ class FP8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., out] of [..., in], in the type of x."""
-        rows = x.flatten(0, -2).to(torch.float32)  # [M, in]
+        rows = x.flatten(0, -2)  # [M, in]
         scale = self.input_scale
         if scale is None:
-            scale = rows.abs().amax(dim=1, keepdim=True).clamp(min=1e-12) / LARGEST  # [M, 1]
+            scale = rows.abs().amax(dim=1, keepdim=True).to(torch.float32).clamp(min=1e-12) / LARGEST  # [M, 1]
+        # the scale's float32 makes the quotient's, without a kernel of its own
         rounded = (rows / scale).clamp(-LARGEST, LARGEST).to(FP8)
         out: Tensor = functional.scaled_mm(
             rounded,
@@ -75,9 +77,17 @@ class FP8Linear(nn.Module):
 
 
 def keep_fp8(decoder: Decoder, checkpoint: Checkpoint) -> None:
-    """Before its parameters are loaded, let those matrices of the decoder that the checkpoint has in FP8 stay so."""
+    """Before its parameters are loaded, let those matrices of its layers that the checkpoint has in FP8 stay so.
+
+    The head is widened, since its rows are read as they are, and so are matrices of sizes that cannot be multiplied.
+    """
     for name, recipe in decoder.recipes().items():
         path = name.removesuffix(".weight")
-        is_matrix = isinstance(decoder.get_submodule(path), nn.Linear)
-        if is_matrix and all(checkpoint.is_fp8(part.name) for part in recipe.parts):
+        matrix = decoder.get_submodule(path)
+        can_stay = (
+            isinstance(matrix, nn.Linear)
+            and matrix is not decoder.output
+            and not (matrix.in_features % SIZE_STEP or matrix.out_features % SIZE_STEP)
+        )
+        if can_stay and all(checkpoint.is_fp8(part.name) for part in recipe.parts):
             decoder.set_submodule(path, FP8Linear.of(recipe.parts, checkpoint))

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import Ministral3Config, Ministral3ForCausalLM
 
+from llm.architecture import DecoderConfig
 from llm.attention import Segment
 from llm.cache import PagedCache
 from llm.checkpoint import FP8, Checkpoint, TensorMismatch
-from llm.fp8 import LARGEST, FP8Linear, can_multiply
+from llm.decoder import Decoder
+from llm.fp8 import LARGEST, FP8Linear, can_multiply, keep_fp8
 from llm.ministral import Ministral
 from llm.weights import Part
 
@@ -130,6 +132,32 @@ def test_each_row_has_the_scale_of_its_tensor_and_the_input_the_largest(tmp_path
     x[0, 0, 0] = 1e6  # saturates
     expected = rounded(x, 0.02) @ torch.cat((a.float() * 0.5, b.float() * 2.0)).T
     torch.testing.assert_close(linear(x), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_head_and_sizes_that_no_device_multiplies_are_widened(tmp_path: Path) -> None:
+    config = DecoderConfig(
+        dim=64, n_layers=1, n_heads=4, n_kv_heads=2, head_dim=HEAD_DIM, hidden_dim=40, vocab_size=96, rope_theta=1e6,
+        head="untied",
+    )  # fmt: skip
+    decoder = Decoder(config, "meta", torch.bfloat16)
+    tensors: dict[str, Tensor] = {}
+    for part in [part for recipe in decoder.recipes().values() for part in recipe.parts]:
+        tensors[part.name] = torch.ones(part.shape).to(FP8)
+        tensors[part.name.replace(".weight", ".qscale_weight")] = torch.ones(())
+    save_file(tensors, tmp_path / "consolidated.safetensors")
+    with Checkpoint(tmp_path, HEAD_DIM) as checkpoint:
+        keep_fp8(decoder, checkpoint)
+    kept = {name for name, module in decoder.named_modules() if isinstance(module, FP8Linear)}
+    assert kept == {"layers.0.wqkv", "layers.0.wo", "layers.0.feed_forward.w13"}  # w2 has 40 inputs
+
+
+@pytest.mark.parametrize("scale", [None, torch.tensor([[0.02]])])
+def test_a_bfloat16_input_is_rounded_once(scale: Tensor | None) -> None:
+    torch.manual_seed(0)
+    linear = FP8Linear(32, torch.ones(1, 16), scale)
+    linear.weight = torch.nn.Parameter(torch.randn(16, 32).to(FP8), requires_grad=False)
+    x = torch.randn(5, 32).to(torch.bfloat16)
+    torch.testing.assert_close(linear(x), linear(x.to(torch.float32)).to(torch.bfloat16), rtol=0, atol=0)
 
 
 def test_several_scales_of_one_tensor_are_refused(tmp_path: Path) -> None:
