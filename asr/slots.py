@@ -158,10 +158,11 @@ class ListeningSlots:
         self.mel_tail[slot] = start.mel_tail if start else 0.0
         self.inner_tail[slot] = start.inner_tail if start else 0.0
         self._steps[slot] = START if start else 0
-        self.positions[slot] = self._steps[slot]
-        self.tokens[slot] = markers.blank if start else markers.bos
-        self.delays[slot] = delay
-        self.blanks[slot] = 0
+        # `= number` would copy it from the host, and wait
+        self.positions[slot].fill_(self._steps[slot])
+        self.tokens[slot].fill_(markers.blank if start else markers.bos)
+        self.delays[slot].fill_(delay)
+        self.blanks[slot].fill_(0)
 
     def reserve(self, slot: int) -> None:
         """See to it that the slot's next step has a place in the decoder's cache.

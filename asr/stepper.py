@@ -115,9 +115,11 @@ class ListeningStepper(Steppable):
         self._end_all(stopped)
 
     def _end_all(self, error: RecognitionError) -> None:
+        for stream in self._streams.values():  # first of all: a device that is lost may not let its slots be freed
+            self._handover.finish(stream.outlet, error)
+        self._handover.flush()
         for stream in [*self._streams.values()]:
             self._end(stream, error)
-        self._handover.flush()
 
     def _settle(self) -> None:
         """Free the slots of streams that are gone, then admit new ones."""

@@ -120,7 +120,7 @@ class StepBatch:
         ):
             state.index_copy_(0, index, new)
         slots.positions.index_add_(0, index, torch.ones_like(index))
-        slots.positions[slots.count] = 0  # the idle slot goes nowhere
+        slots.positions[slots.count].fill_(0)  # the idle slot goes nowhere; `= 0` would copy from the host and wait
         self.result.copy_(token.masked_fill(~heard.logits.isfinite().all(dim=1), FAILED))
 
     def _penalised(self, logits: Tensor, blanks: Tensor) -> Tensor:

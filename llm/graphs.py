@@ -39,7 +39,8 @@ class GraphPool:
                 work()
         torch.cuda.current_stream(self._device).wait_stream(self._stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._memory, stream=self._stream):
+        # the loop of another GPU may allocate meanwhile: "thread_local"
+        with torch.cuda.graph(graph, pool=self._memory, stream=self._stream, capture_error_mode="thread_local"):
             work()
         return graph.replay
 

@@ -106,8 +106,8 @@ class ReplySlots:
         except CacheFull:
             self.cache.close(slot)
             raise
-        self.temperatures[slot] = temperature
-        self.top_ps[slot] = top_p
+        self.temperatures[slot].fill_(temperature)  # `= number` would copy it from the host, and wait
+        self.top_ps[slot].fill_(top_p)
         self._generators[slot].manual_seed(seed)
         self._draw(slot)
         self._make_ready(slot)
@@ -155,8 +155,8 @@ class ReplySlots:
     def _make_ready(self, slot: int) -> None:
         """Show the device the slot's last id once all before it are in the cache."""
         if self.unread(slot) == 0:
-            self.tokens[slot] = self._ids[slot][-1]
-            self.positions[slot] = self._cached[slot]
+            self.tokens[slot].fill_(self._ids[slot][-1])
+            self.positions[slot].fill_(self._cached[slot])
 
     def _draw(self, slot: int) -> None:
         """The slot's next random numbers, from its own generator."""

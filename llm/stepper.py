@@ -112,9 +112,11 @@ class ReplyStepper(Steppable):
         self._end_all(stopped, is_sound=False)
 
     def _end_all(self, error: LanguageModelError, *, is_sound: bool) -> None:
+        for job in self._jobs.values():  # first of all: a device that is lost may not let its slots be freed
+            self._handover.finish(job.outlet, error)
+        self._handover.flush()
         for job in [*self._jobs.values()]:
             self._end(job, error, is_sound=is_sound)
-        self._handover.flush()
 
     def _settle(self) -> bool:
         """Free the slots of cancelled jobs, then admit new ones; whether there was anything of it to do."""

@@ -53,7 +53,7 @@ class TokenBatch:
             token = sample(logits, temperature, slots.top_ps[index], uniform)
         slots.tokens.index_copy_(0, index, token)
         slots.positions.index_add_(0, index, torch.ones_like(index))
-        slots.positions[slots.count] = 0  # the idle slot goes nowhere
+        slots.positions[slots.count].fill_(0)  # the idle slot goes nowhere; `= 0` would copy from the host and wait
         self.result.copy_(token.where(logits.isfinite().all(dim=1), FAILED))
 
 

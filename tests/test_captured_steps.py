@@ -1,7 +1,12 @@
-"""That the steps can be captured: on the meta device nothing has a value to look at, or a host to wait for."""
+"""That the steps can be captured, tried without a GPU.
+
+On the meta device nothing has a value to look at, or a host to wait for; on a CPU it shows where a number of the host
+is made a tensor. Attention reads with a fixed span here: the kernels have tests of their own.
+"""
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -57,48 +62,69 @@ class OneDevice(TorchDispatchMode):
         return result
 
 
-def move_buffers(model: nn.Module) -> None:
+class NoNumberOfTheHost(TorchDispatchMode):
+    """Fails where a number becomes a tensor: assigned to an element of a CUDA tensor it is copied, and waited for."""
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        assert function is not torch.ops.aten.lift_fresh.default
+        return function(*arguments, **(options or {}))
+
+
+def finish(model: nn.Module, device: torch.device) -> None:
+    """Buffers on the device as well, and values where there can be any."""
     for module in model.modules():
         for name, buffer in module.named_buffers(recurse=False):
-            module.register_buffer(name, buffer.to(META), persistent=False)
+            module.register_buffer(name, buffer.to(device), persistent=False)
+    for parameter in model.parameters():
+        parameter.normal_(std=0.1)
 
 
-def speech_part(name: str) -> Callable[[], None]:
+def speech_part(name: str, device: torch.device) -> Callable[[], None]:
     config = VoxtralConfig.from_params(json.loads(SPEECH_PARAMS.read_text()))
-    model = VoxtralTTS(config, None, META, torch.bfloat16)
-    move_buffers(model)
+    model = VoxtralTTS(config, None, device, torch.bfloat16)
+    finish(model, device)
     model.schedule = Schedule.of(model.flow, config.flow.euler_steps)
     batch = FrameBatch(SpeechSlots(model, count=3, pages=8, reading="gathered"), 2)
     batch.select([])
     batch.keep([])
+    batch.begin()
     return (lambda: batch.euler(3)) if name == "euler" else getattr(batch, name)
 
 
-def recognition(penalty: BlankPenalty | None) -> Callable[[], None]:
-    model = VoxtralRealtime(RealtimeConfig.from_params(TINY), None, META, torch.bfloat16)
-    move_buffers(model)
-    model._finish(META, torch.bfloat16)  # pyright: ignore[reportPrivateUsage]
+def recognition(penalty: BlankPenalty | None, device: torch.device) -> Callable[[], None]:
+    model = VoxtralRealtime(RealtimeConfig.from_params(TINY), None, device, torch.bfloat16)
+    finish(model, device)
+    model._finish(device, torch.bfloat16)  # pyright: ignore[reportPrivateUsage]
     slots = ListeningSlots(model, count=3, tokens_per_slot=64, page_tokens=16, reading="gathered")
     return StepBatch(slots, 2, penalty).run
 
 
-def chat() -> Callable[[], None]:
-    model = Ministral(CHAT, cast("ChatFormat", None), META, torch.bfloat16)
-    move_buffers(model)
+def chat(device: torch.device) -> Callable[[], None]:
+    model = Ministral(CHAT, cast("ChatFormat", None), device, torch.bfloat16)
+    finish(model, device)
     return TokenBatch(ReplySlots(model, count=3, cache_tokens=128, max_tokens=64, reading="gathered"), 2).run
 
 
-STEPS: dict[str, Callable[[], Callable[[], None]]] = {
-    **{f"speech, {part}": lambda part=part: speech_part(part) for part in ("begin", "euler", "decode", "advance")},
-    "recognition": lambda: recognition(None),
-    "recognition, blanks penalised": lambda: recognition(BlankPenalty()),
+STEPS: dict[str, Callable[[torch.device], Callable[[], None]]] = {
+    **{f"speech, {part}": partial(speech_part, part) for part in ("begin", "euler", "decode", "advance")},
+    "recognition": partial(recognition, None),
+    "recognition, blanks penalised": partial(recognition, BlankPenalty()),
     "chat": chat,
 }
 
 
 @pytest.mark.parametrize("step", STEPS)
+@torch.inference_mode()
+def test_no_step_makes_a_tensor_of_a_number(step: str) -> None:
+    work = STEPS[step](torch.device("cpu"))
+    work()
+    with NoNumberOfTheHost():
+        work()
+
+
+@pytest.mark.parametrize("step", STEPS)
 def test_no_step_looks_at_a_value_or_leaves_the_device(step: str) -> None:
-    work = STEPS[step]()
+    work = STEPS[step](META)
     work()  # tables that are built once are built before the capture
     with OneDevice() as mode:
         work()
@@ -110,3 +136,5 @@ def test_a_transfer_is_noticed() -> None:
         torch.zeros(2, device=META).add_(torch.zeros(2).to(META))
     with pytest.raises(RuntimeError), OneDevice():
         torch.zeros(1, device=META).item()
+    with pytest.raises(AssertionError), NoNumberOfTheHost():
+        torch.zeros(2)[1] = 3

@@ -46,7 +46,7 @@ def test_all_captures_of_a_pool_share_one_stream_and_so_their_memory(monkeypatch
             pass
 
     @contextmanager
-    def graph(_: Graph, *, pool: object, stream: object) -> Iterator[None]:
+    def graph(_: Graph, *, pool: object, stream: object, capture_error_mode: str) -> Iterator[None]:
         captures.append((pool, stream))
         yield
 

@@ -1,14 +1,11 @@
 """The batched frame step: rows do not notice each other, and a frame that is not kept changes nothing."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from llm.cache import CacheFull
 from llm.decoder import Reading
@@ -212,28 +209,3 @@ def test_an_end_frame_is_flagged_and_disturbs_nobody(model: VoxtralTTS) -> None:
     assert batch.ended.tolist() == [False, True]
     assert ending[0].tolist() == [END] + [SPECIALS] * 36
     assert_same([found], alone(model, 0, 1))
-
-
-class NothingOfTheHost(TorchDispatchMode):
-    """Fails at what a CUDA graph cannot hold: numbers of the host made tensors, to be copied, and looks at values."""
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        assert func.overloadpacket.__name__ not in ("lift_fresh", "_local_scalar_dense", "nonzero"), func
-        return func(*args, **(kwargs or {}))
-
-
-def test_what_is_captured_takes_nothing_from_the_host(model: VoxtralTTS) -> None:
-    slots = slots_of(model, count=2, reading="gathered")
-    batch = FrameBatch(slots, 2)
-    slots.start([starting(model, 0, 0)])
-    slots.reserve(0)
-    batch.select([0])
-    batch.keep([0])
-    captured = (batch.begin, lambda: batch.euler(0), batch.decode, batch.advance)
-    for part in captured:  # warm up: the codec builds a table at first use
-        part()
-    with NothingOfTheHost():
-        for part in captured:
-            part()

@@ -380,6 +380,25 @@ async def test_a_failed_step_ends_all_and_the_next_utterance_is_whole(model: Vox
     np.testing.assert_allclose(bench.samples(again), alone(model, 0), atol=SAME)
 
 
+async def test_listeners_are_told_of_a_device_that_is_lost_for_good(
+    model: VoxtralTTS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(model)
+    jobs = [bench.submit(which) for which in range(2)]
+    await bench.step()
+
+    def lost(slots: SpeechSlots, slot: int) -> None:
+        raise RuntimeError("device lost")
+
+    monkeypatch.setattr(SpeechSlots, "free", lost)
+    with pytest.raises(RuntimeError):
+        bench.stepper.fail(RuntimeError("device lost"))
+    for job in jobs:
+        with pytest.raises(SynthesisError, match="device lost"):
+            while True:
+                await job.outlet.take(STALL_S)
+
+
 async def test_stopping_answers_everyone(model: VoxtralTTS) -> None:
     bench = Bench(model)
     speaking = bench.submit(0)
