@@ -50,12 +50,10 @@ class VoxtralRecognizer(LoopEngine[ListeningStepper]):
             delay_ms: how far the text is behind the audio, a multiple of 80 up to 2400; by default the configured one.
 
         Raises:
-            EngineUnreachable: the engine is not running.
             ValueError: no such delay.
         """
         config = self._config
         delay = steps_of(config.delay_ms if delay_ms is None else delay_ms)
-        _ = self._running  # raises if it is not running
         logger.debug("listening for %s with a delay of %d ms", language or "any language", delay * STEP_MS)
         return VoxtralRecognition(
             lambda: self._begin(delay),

@@ -132,7 +132,7 @@ class _FallbackRecognition:
 
     async def _go_back(self) -> None:
         """Open the preferred engine if it is another and well again; until it lets us in, the current one listens."""
-        best = next(engine for engine in self._health.order() if engine not in self._unsuited)
+        best = self._suited()[0]
         if best is self._tried or not self._health.is_well(best):
             return
         stack = AsyncExitStack()
@@ -165,8 +165,12 @@ class _FallbackRecognition:
             raise error
         logger.warning("recognition failed, another engine stands in: %s", error)
 
+    def _suited(self) -> list[Recognizer]:
+        """The engines that know the language, the one to try first first."""
+        return [engine for engine in self._health.order() if engine not in self._unsuited]
+
     def _others(self) -> list[Recognizer]:
-        return [engine for engine in self._health.order() if engine is not self._tried]
+        return [engine for engine in self._suited() if engine is not self._tried]
 
     def _note(self, engine: Recognizer, error: RecognitionError) -> None:
         if isinstance(error, LanguageNotSupported):  # it serves other callers as well as ever

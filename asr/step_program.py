@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from asr.slots import ListeningSlots
 from asr.steps import BlankPenalty, StepBatch
 from llm.graphs import GraphPool
-from llm.slot_list import pinned
+from llm.transfer import on_host
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +25,7 @@ class StepProgram:
     def of(cls, slots: ListeningSlots, size: int, penalty: BlankPenalty | None, pool: GraphPool) -> "StepProgram":
         """Capture the program for up to `size` rows, all of them idle."""
         batch = StepBatch(slots, size, penalty)
-        on_cpu = slots.device.type == "cpu"
-        tokens = batch.result if on_cpu else pinned(torch.empty_like(batch.result, device="cpu"), slots.device)
-        return cls(batch, pool.capture(batch.run), tokens)
+        return cls(batch, pool.capture(batch.run), on_host(batch.result))
 
     def step(self, slots: Sequence[int], samples: Sequence[NDArray[np.float32]]) -> list[int]:
         """One step of these slots, each reserved, on STEP_SAMPLES new samples each: their tokens."""

@@ -119,7 +119,7 @@ class ListeningStepper(Steppable):
             self._handover.finish(stream.outlet, error)
         self._handover.flush()
         for stream in [*self._streams.values()]:
-            self._end(stream, error)
+            self._release(stream)
 
     def _settle(self) -> None:
         """Free the slots of streams that are gone, then admit new ones."""
@@ -222,9 +222,12 @@ class ListeningStepper(Steppable):
         stream.recent.clear()
 
     def _end(self, stream: Stream, error: Exception | None = None) -> None:
-        """Free the stream's slot and pages and finish its outlet."""
+        """Finish the stream's outlet and free its slot and pages."""
+        self._handover.finish(stream.outlet, error)
+        self._release(stream)
+
+    def _release(self, stream: Stream) -> None:
         del self._streams[stream.slot]
         self._forget_turn(stream)
         self._free.append(stream.slot)
         stream.items.clear()
-        self._handover.finish(stream.outlet, error)

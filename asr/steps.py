@@ -18,7 +18,7 @@ from torch import Tensor
 from asr.slots import ListeningSlots
 from asr.stem import Tails
 from asr.timing import KEPT_SAMPLES, LEFT_PAD, STEP_SAMPLES
-from llm.slot_list import SlotList, pinned
+from llm.transfer import SlotList, pinned
 
 FAILED = -1  # in place of a token: the row's numbers were not finite
 

@@ -80,8 +80,13 @@ def attend_segments(cache: PagedCache, parts: Sequence[Segment]) -> Mix:
     return mix
 
 
-def attend_padded(cache: PagedCache, parts: Sequence[Segment]) -> Mix:
-    """As `attend_segments`, in one pass over all: a GPU is slow to begin and quick to compute. Not for a window."""
+def attend_padded(cache: PagedCache, parts: Sequence[Segment], group: int) -> Mix:
+    """As `attend_segments`, in one pass over all: a GPU is slow to begin and quick to compute. Not for a window.
+
+    Args:
+        cache, parts: as there.
+        group: query heads of each key head. To it they are further queries.
+    """
     assert cache.window is None
     device, size = cache.tables.device, cache.page_tokens
     longest = max(part.tokens for part in parts)
@@ -92,16 +97,15 @@ def attend_padded(cache: PagedCache, parts: Sequence[Segment]) -> Mix:
     packed = (counts.cumsum(0) - counts)[:, None] + own.minimum(counts[:, None] - 1)  # [S, T], of the padded queries
     places = torch.cat([index * longest + own[: part.tokens] for index, part in enumerate(parts)])  # [N]
     key = torch.arange(tokens, device=device)
-    mask = _mask(cache, (starts[:, None] + own)[..., None], key)  # [S, T, tokens]
+    mask = _mask(cache, (starts[:, None] + own.repeat(group))[..., None], key)[:, None]  # [S, 1, G T, tokens]
     written = (key < (starts + counts)[:, None])[:, None, :, None]  # [S, 1, tokens, 1]
 
     def mix(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        kv_heads, group = keys.shape[2], q.shape[1] // keys.shape[2]
+        kv_heads = keys.shape[2]
         # a mask does not hide what a failed stream left behind this one's end: 0 * NaN
         k, v = (part[pages].flatten(1, 2).transpose(1, 2).where(written, 0) for part in (keys, values))
-        # the heads of a group are further queries of their key head
         grouped = q[packed].reshape(len(parts), longest, kv_heads, group, -1).permute(0, 2, 3, 1, 4).flatten(2, 3)
-        mixed = functional.scaled_dot_product_attention(grouped, k, v, attn_mask=mask.repeat(1, group, 1)[:, None])
+        mixed = functional.scaled_dot_product_attention(grouped, k, v, attn_mask=mask)
         mixed = mixed.reshape(len(parts), kv_heads, group, longest, -1).permute(0, 3, 1, 2, 4)  # [S, T, KV, G, hd]
         return mixed.flatten(2, 3).flatten(0, 1)[places]
 
@@ -124,16 +128,18 @@ def _attend_one(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 def _view(cache: PagedCache, part: Segment) -> _View:
     end = part.start + part.tokens
     device = cache.tables.device
-    queries = torch.arange(part.start, end, device=device)[:, None]
+
+    def mask_of(keys: Tensor) -> Tensor:
+        return _mask(cache, torch.arange(part.start, end, device=device)[:, None], keys)
+
     ring = cache.columns * cache.page_tokens
     if cache.window is not None and end > ring:  # it has gone round: read it as it lies
         age = (end - 1 - torch.arange(ring, device=device)) % ring
-        mask = _mask(cache, queries, end - 1 - age)
-        return _View(_side_by_side(cache.tables[part.row]), 0, ring, mask)
+        return _View(_side_by_side(cache.tables[part.row]), 0, ring, mask_of(end - 1 - age))
     begin = 0 if cache.window is None else max(0, part.start - cache.window + 1)
     base = begin // cache.page_tokens
     pages = cache.tables[part.row, base : -(-end // cache.page_tokens)]
-    mask = None if part.tokens == 1 else _mask(cache, queries, torch.arange(begin, end, device=device))
+    mask = None if part.tokens == 1 else mask_of(torch.arange(begin, end, device=device))
     offset = base * cache.page_tokens
     return _View(_side_by_side(pages), begin - offset, end - offset, mask)
 

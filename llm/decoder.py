@@ -104,13 +104,7 @@ class Decoder(nn.Module):
 
     @torch.inference_mode()
     def prefill(
-        self,
-        x: Tensor,
-        parts: Sequence[Segment],
-        cache: PagedCache,
-        ffn_scale: Tensor | None = None,
-        *,
-        padded: bool | None = None,
+        self, x: Tensor, parts: Sequence[Segment], cache: PagedCache, ffn_scale: Tensor | None = None
     ) -> Tensor:
         """Run packed segments of any lengths. Lengths are read on the host, so this is not for a CUDA graph.
 
@@ -119,7 +113,6 @@ class Decoder(nn.Module):
             parts: whose tokens these are; no row twice.
             cache: keys and values before each segment are read, the segments' own are written.
             ffn_scale: per layer FFN factors of every token, [N, layers, D].
-            padded: whether to attend to all segments at once, padded to the longest; by default where it pays.
 
         Returns:
             Hidden states after the final norm, [N, D].
@@ -128,9 +121,10 @@ class Decoder(nn.Module):
         positions = [part.start + token for part in parts for token in range(part.tokens)]
         row_index = torch.tensor(rows, device=x.device)
         position_index = torch.tensor(positions, device=x.device)
-        if padded is None:
-            padded = x.device.type == "cuda" and _are_alike(parts, cache)
-        mix = (attend_padded if padded else attend_segments)(cache, parts)
+        if _pays_to_pad(parts, cache):
+            mix = attend_padded(cache, parts, self.config.n_heads // self.config.n_kv_heads)
+        else:
+            mix = attend_segments(cache, parts)
         return self._run(x, row_index, position_index, cache, mix, ffn_scale, fused=False)
 
     @torch.inference_mode()
@@ -229,8 +223,9 @@ class Decoder(nn.Module):
         return recipes
 
 
-def _are_alike(parts: Sequence[Segment], cache: PagedCache) -> bool:
-    """Whether it pays to pad these segments, and what stands before each in the cache, to the longest."""
+def _pays_to_pad(parts: Sequence[Segment], cache: PagedCache) -> bool:
+    """Whether to pad these segments, and what stands before each in the cache, to the longest."""
+    if cache.tables.device.type != "cuda" or cache.window is not None or len(parts) == 1:
+        return False
     tokens, ends = [part.tokens for part in parts], [part.start + part.tokens for part in parts]
-    are_even = all(len(parts) * max(lengths) <= 2 * sum(lengths) for lengths in (tokens, ends))
-    return len(parts) > 1 and cache.window is None and are_even
+    return all(len(parts) * max(lengths) <= 2 * sum(lengths) for lengths in (tokens, ends))

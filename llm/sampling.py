@@ -34,7 +34,7 @@ def sample(logits: Tensor, temperature: Tensor, top_p: Tensor, uniform: Tensor) 
 def _least_kept(probabilities: Tensor, top_p: Tensor) -> Tensor:
     """The largest threshold [B] with which the probabilities [B, V] from it on still reach top_p [B].
 
-    Found by halving: sorting the vocabulary takes a CPU twice as long.
+    Found by halving, since sorting a whole vocabulary takes longer.
     """
     low, high = torch.zeros_like(top_p), probabilities.amax(dim=-1)
     for _ in range(HALVINGS):

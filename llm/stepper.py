@@ -101,7 +101,7 @@ class ReplyStepper(Steppable):
 
     def fail(self, error: Exception) -> None:
         """See Steppable."""
-        self._end_all(LanguageModelError(f"the language model failed ({error}): ask again"), is_sound=False)
+        self._end_all(LanguageModelError(f"the language model failed ({error}): ask again"))
         self._slots.prefixes.clear()
 
     def stop(self) -> None:
@@ -109,14 +109,14 @@ class ReplyStepper(Steppable):
         stopped = EngineUnreachable("the language model was stopped: start it again")
         while self._submitted:
             self._handover.answer(self._submitted.popleft().outlet, stopped)
-        self._end_all(stopped, is_sound=False)
+        self._end_all(stopped)
 
-    def _end_all(self, error: LanguageModelError, *, is_sound: bool) -> None:
+    def _end_all(self, error: LanguageModelError) -> None:
         for job in self._jobs.values():  # first of all: a device that is lost may not let its slots be freed
             self._handover.finish(job.outlet, error)
         self._handover.flush()
         for job in [*self._jobs.values()]:
-            self._end(job, error, is_sound=is_sound)
+            self._release(job, is_sound=False)
 
     def _settle(self) -> bool:
         """Free the slots of cancelled jobs, then admit new ones; whether there was anything of it to do."""
@@ -219,8 +219,11 @@ class ReplyStepper(Steppable):
         self._end(job, error)
 
     def _end(self, job: Job, error: Exception | None = None, *, is_sound: bool = True) -> None:
-        """Free the job's slot and pages and finish its outlet."""
+        """Finish the job's outlet and free its slot and pages."""
+        self._handover.finish(job.outlet, error)
+        self._release(job, is_sound=is_sound)
+
+    def _release(self, job: Job, *, is_sound: bool) -> None:
         del self._jobs[job.row]
         self._slots.free(job.row.slot, is_sound=is_sound)
         self._free.append(job.row.slot)
-        self._handover.finish(job.outlet, error)

@@ -13,8 +13,8 @@ import torch
 
 from llm.graphs import GraphPool
 from llm.sampling import sample
-from llm.slot_list import SlotList, pinned
 from llm.slots import DRAWN, ReplySlots
+from llm.transfer import SlotList, on_host
 
 FAILED = -1  # in place of a token: the row's numbers were not finite
 
@@ -69,9 +69,7 @@ class TokenProgram:
     def of(cls, slots: ReplySlots, size: int, pool: GraphPool) -> "TokenProgram":
         """Capture the program for up to `size` rows, all of them idle."""
         batch = TokenBatch(slots, size)
-        on_cpu = slots.device.type == "cpu"
-        tokens = batch.result if on_cpu else pinned(torch.empty_like(batch.result, device="cpu"), slots.device)
-        return cls(batch, pool.capture(batch.run), tokens)
+        return cls(batch, pool.capture(batch.run), on_host(batch.result))
 
     def step(self, slots: Sequence[int]) -> list[int]:
         """One step of these slots, each ready and reserved: their tokens."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from llm.graphs import GraphPool
-from llm.slot_list import pinned
+from llm.transfer import on_host
 from tts.frames import FrameBatch
 from tts.slots import SpeechSlots
 
@@ -31,10 +31,6 @@ class FrameProgram:
         batch.select([])
         batch.keep([])
         steps = range(slots.model.config.flow.euler_steps)
-
-        def on_host(values: torch.Tensor) -> torch.Tensor:
-            on_cpu = slots.device.type == "cpu"
-            return values if on_cpu else pinned(torch.empty_like(values, device="cpu"), slots.device)
 
         return cls(
             batch=batch,

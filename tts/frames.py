@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
-from llm.slot_list import SlotList
+from llm.transfer import SlotList
 from tts.codebooks import END, SPECIALS
 from tts.euler import euler_step
 from tts.slots import NOISE_FRAMES, SpeechSlots

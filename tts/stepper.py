@@ -129,7 +129,7 @@ class SpeechStepper(Steppable):
             self._handover.finish(job.outlet, error)
         self._handover.flush()
         for job in [*self._jobs.values()]:
-            self._end(job, error)
+            self._release(job)
 
     def _settle(self) -> bool:
         """Free the slots of cancelled jobs, then admit new ones; whether there was anything of it to do."""
@@ -249,8 +249,11 @@ class SpeechStepper(Steppable):
         self._end(job)
 
     def _end(self, job: Job, error: Exception | None = None) -> None:
-        """Free the job's slot and pages and finish its outlet."""
+        """Finish the job's outlet and free its slot and pages."""
+        self._handover.finish(job.outlet, error)
+        self._release(job)
+
+    def _release(self, job: Job) -> None:
         del self._jobs[job.row]
         self._slots.free(job.row.slot)
         self._scheduler.release(job.row)
-        self._handover.finish(job.outlet, error)

@@ -503,7 +503,7 @@ async def test_stopping_the_engine_ends_its_streams(tiny_model: VoxtralRealtime)
     async with StepLoop("test") as loop:
         recognizer = VoxtralRecognizer(config(), loop, tiny_model)
         with pytest.raises(EngineUnreachable, match="not started"):
-            recognizer.listen()
+            await recognizer.listen().__aenter__()
         async with recognizer:
             recognition = await recognizer.listen().__aenter__()
         with pytest.raises(EngineUnreachable, match="stopped"):

@@ -3,7 +3,8 @@
 import torch
 from pytest import approx
 
-from benchmarks import gpu, tts_cpu
+from asr.config import VoxtralRealtimeConfig
+from benchmarks import gpu, gpu_asr, tts_cpu
 from benchmarks.speech_listeners import Heard, listen, play, speaker
 from benchmarks.speech_models import H200, RELEASED, TINY, codec_uses, random_model
 from tts.euler import Schedule
@@ -60,3 +61,8 @@ async def test_every_level_is_measured() -> None:
     assert [row["listeners"] for row in figures["closed_loop"]] == [1, 2]
     assert all(row["frames"] and row["share_of_floor"] > 0 for row in figures["closed_loop"])
     assert figures["open_loop"][0]["first_audio_p95_ms"] > 0
+
+
+def test_recognition_is_measured_with_the_settings_of_calls() -> None:
+    fields = VoxtralRealtimeConfig.model_fields
+    assert {name: fields[name].default for name in gpu_asr.SETTINGS} | {"stall_timeout_s": 60.0} == gpu_asr.SETTINGS

@@ -164,3 +164,9 @@ def test_fp8_weights_are_widened_with_their_scale(tmp_path: Path, file: str, wei
     write(tmp_path, {weight: stored}, file)
     with Checkpoint(tmp_path, HEAD_DIM) as checkpoint, pytest.raises(TensorMismatch, match="without a scale"):
         checkpoint.read("layers.0.attention.wk.weight")
+
+
+def test_memory_that_torch_keeps_at_hand_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, found in (("mem_get_info", (100, 1000)), ("memory_reserved", 50), ("memory_allocated", 20)):
+        monkeypatch.setattr(torch.cuda, name, lambda device, found=found: found)
+    assert llm.weights.free_memory(torch.device("cuda:0")) == 130

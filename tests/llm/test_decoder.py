@@ -23,7 +23,7 @@ from llm.architecture import DecoderConfig
 from llm.attention import Segment
 from llm.cache import PagedCache
 from llm.checkpoint import Checkpoint, read_json
-from llm.decoder import Decoder, Reading, default_reading
+from llm.decoder import Decoder, Reading, _pays_to_pad, default_reading
 from llm.layers import rotary_frequencies, rotation
 from llm.weights import load_parameters
 
@@ -229,7 +229,10 @@ def test_ragged_steps_with_joins_and_leaves_equal_alone(config: DecoderConfig, r
 @pytest.mark.parametrize(
     ("config", "padded"), [(TINY, False), (TINY, True), (WINDOWED, False)], ids=["whole", "padded", "window"]
 )
-def test_prefill_in_packed_pieces_equals_whole(config: DecoderConfig, padded: bool) -> None:
+def test_prefill_in_packed_pieces_equals_whole(
+    config: DecoderConfig, padded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llm.decoder._pays_to_pad", lambda parts, cache: padded and len(parts) > 1)
     decoder = randomised(config)
     one, two = torch.randn(19, 32), torch.randn(11, 32)
     cache = cache_for(decoder, 2, 19)
@@ -239,12 +242,28 @@ def test_prefill_in_packed_pieces_equals_whole(config: DecoderConfig, padded: bo
         cache.grow(row, len(x))
 
     both = [Segment(0, 0, 7), Segment(1, 0, 10)]
-    first = decoder.prefill(torch.cat((one[:7], two[:10])), both, cache, padded=padded)
+    first = decoder.prefill(torch.cat((one[:7], two[:10])), both, cache)
     both = [Segment(1, 10, 1), Segment(0, 7, 12)]
-    second = decoder.prefill(torch.cat((two[10:], one[7:])), both, cache, padded=padded)
+    second = decoder.prefill(torch.cat((two[10:], one[7:])), both, cache)
 
     torch.testing.assert_close(torch.cat((first[:7], second[1:])), alone(decoder, one), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(torch.cat((first[7:], second[:1])), alone(decoder, two), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("parts", "pays"),
+    [
+        (((0, 30), (10, 40), (5, 35)), True),
+        (((0, 30),), False),  # there is nothing to join
+        (((0, 300), (0, 1), (0, 1)), False),
+        (((9000, 10), (0, 10), (0, 10)), False),  # the cache before them would be padded
+    ],
+)
+def test_only_prompts_that_are_alike_are_padded(parts: tuple[tuple[int, int], ...], pays: bool) -> None:
+    segments = [Segment(row, start, tokens) for row, (start, tokens) in enumerate(parts)]
+    on_gpu = SimpleNamespace(window=None, tables=SimpleNamespace(device=torch.device("cuda")))
+    assert _pays_to_pad(segments, on_gpu) == pays  # pyright: ignore[reportArgumentType]
+    assert not _pays_to_pad(segments, cache_for(randomised(TINY), 1, 8))
 
 
 def test_rows_that_share_a_prefix_equal_rows_that_do_not() -> None:

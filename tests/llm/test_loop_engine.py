@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 import torch
 
@@ -57,6 +59,21 @@ async def test_runs_between_entering_and_leaving() -> None:
         with pytest.raises(NoDevice, match="stopped"):
             engine.stepper()
     assert engine.stops == ["stopped"]
+
+
+async def test_who_is_cancelled_while_it_is_attached_leaves_no_stepper(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with StepLoop("test") as loop:
+        attach = loop.attach
+
+        async def attach_and_be_cancelled(engine: Steppable) -> None:
+            await attach(engine)
+            raise asyncio.CancelledError
+
+        monkeypatch.setattr(loop, "attach", attach_and_be_cancelled)
+        engine = Engine(loop)
+        with pytest.raises(asyncio.CancelledError):
+            await engine.__aenter__()
+        assert engine.stops == ["stopped"]
 
 
 async def test_a_missing_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

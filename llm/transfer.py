@@ -1,4 +1,4 @@
-"""Which slots the rows of a batch are: written on the host, read on the device."""
+"""What goes between host and device at each step: which slots the rows of a batch are, and what comes of them."""
 
 from collections.abc import Sequence
 
@@ -9,6 +9,11 @@ from torch import Tensor
 def pinned(values: Tensor, device: torch.device) -> Tensor:
     """Values on the host from which a copy to that device need not be waited for."""
     return values.pin_memory() if device.type == "cuda" else values
+
+
+def on_host(values: Tensor) -> Tensor:
+    """Where values of a device arrive on the host; themselves on a CPU."""
+    return values if values.device.type == "cpu" else pinned(torch.empty_like(values, device="cpu"), values.device)
 
 
 class SlotList:
