@@ -330,8 +330,8 @@ async def test_stand_ins_finish_the_sentence_and_the_call(
         cut = await conversation.until("interrupted")
         await conversation.until("state", state="thinking")
         await conversation.listens()
-        await conversation.say("what is twelve times seven")
-        await conversation.hears("times")
+        await conversation.say("what is two plus two")
+        await conversation.hears("plus")
     assert "marta" in cut["heard"].lower()
     assert story.startswith(cut["heard"])  # nothing is missing, nothing was said twice
     assert Message("assistant", cut["heard"] + INTERRUPTED) in stand_in.asked
@@ -348,8 +348,8 @@ async def test_without_stand_ins_the_call_outlives_its_engines(
         await conversation.listens()
         await server.start()
         await server.has_ears.wait()
-        await conversation.say("what is twelve times seven")
-        await conversation.hears("times")
+        await conversation.say("what is two plus two")
+        await conversation.hears("plus")
     [told] = [message.content for message in server.mind.asked if story.startswith(message.content[:8])]
     assert 0 < len(told) < len(story) / 2
     assert story.startswith(told)
@@ -366,8 +366,8 @@ async def test_a_mind_that_dies_in_mid_reply_is_apologised_for(
         await conversation.hears("sorry")
         await conversation.listens()
         await server.start()
-        await conversation.say("what is twelve times seven")
-        await conversation.hears("times")
+        await conversation.say("what is two plus two")
+        await conversation.hears("plus")
     story = await whole_reply(server.mind.asked[:2])
     begun = " ".join(story.split()[:PIECES_BEFORE])
     assert server.mind.asked[2] == Message("assistant", f"{begun} {APOLOGY}")
