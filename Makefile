@@ -5,10 +5,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
-BENCHMARKS := bench-call bench-first_clause bench-draft bench-capacity bench-soak \
-              bench-tts_cpu bench-asr_cpu bench-llm_cpu bench-gpu bench-gpu_asr
+CALL_BENCHMARKS := bench-first_clause bench-draft bench-capacity bench-soak
+ENGINE_BENCHMARKS := bench-tts_cpu bench-asr_cpu bench-llm_cpu bench-gpu bench-gpu_asr
 
-.PHONY: run test lint clean $(BENCHMARKS)
+.PHONY: run test lint clean bench-call $(CALL_BENCHMARKS) $(ENGINE_BENCHMARKS)
 
 run: $(VENV)/installed-base
 	$(BIN)/parley serve $(ARGS)
@@ -21,8 +21,14 @@ lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-$(BENCHMARKS): bench-%: $(VENV)/installed-test
-	$(BIN)/python -m benchmarks.$* $(ARGS)
+bench-call: $(VENV)/installed-test
+	$(BIN)/python -m benchmarks.call $(ARGS)
+
+$(CALL_BENCHMARKS): bench-%: $(VENV)/installed-test
+	$(BIN)/python -m benchmarks.call.$* $(ARGS)
+
+$(ENGINE_BENCHMARKS): bench-%: $(VENV)/installed-test
+	$(BIN)/python -m benchmarks.engines.$* $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist out .pytest_cache .ruff_cache

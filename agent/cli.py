@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from agent.errors import AgentError, CommandError, ConfigError
 
 if TYPE_CHECKING:
-    from agent.config import Settings
+    from agent.settings.config import Settings
     from asr.interface import Transcript
 
 _DONE, _FAILED, _INTERRUPTED = 0, 1, 130
@@ -117,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _settings(options: argparse.Namespace, server: str = "server") -> "Settings":
     """All settings; --host and --port are those of the `server` that the command runs."""
-    from agent.config import load_settings
+    from agent.settings.config import load_settings
 
     address = {name: value for name in ("host", "port") if (value := getattr(options, name, None)) is not None}
     command_line: dict[str, Any] = {server: address} if address else {}
@@ -131,7 +131,7 @@ def _serve(options: argparse.Namespace) -> int:
 
     configure_logging(options.log_level)
     settings = _settings(options)
-    from agent.server import serve  # imports Pipecat, which logs while it is imported
+    from agent.serving.server import serve  # imports Pipecat, which logs while it is imported
 
     asyncio.run(serve(settings, on_ready=lambda url: print(f"Parley is listening on {url}", flush=True)))
     return _DONE
@@ -153,10 +153,10 @@ def _say(options: argparse.Namespace) -> int:
 
 
 async def _say_aloud(settings: "Settings", options: argparse.Namespace) -> None:
-    from agent.audio_devices import Speaker
-    from agent.audio_files import WavFile
-    from agent.engines import StepLoops, synthesizer_of
-    from agent.say import choose_voice, say
+    from agent.commands.audio_devices import Speaker
+    from agent.commands.audio_files import WavFile
+    from agent.commands.say import choose_voice, say
+    from agent.engines.open import StepLoops, synthesizer_of
 
     language = options.language or settings.call.language
     async with StepLoops() as loops, synthesizer_of(settings, loops) as synthesizer:
@@ -177,10 +177,10 @@ def _listen(options: argparse.Namespace) -> int:
 
 
 async def _listen_to(settings: "Settings", options: argparse.Namespace) -> None:
-    from agent.audio_devices import open_microphone
-    from agent.audio_files import read_wav
-    from agent.engines import StepLoops, recognizer_of
-    from agent.listen import blocks_of, listen
+    from agent.commands.audio_devices import open_microphone
+    from agent.commands.audio_files import read_wav
+    from agent.commands.listen import blocks_of, listen
+    from agent.engines.open import StepLoops, recognizer_of
     from asr.interface import SAMPLE_RATE_HZ
 
     language = options.language or settings.call.language
@@ -210,7 +210,7 @@ def _voices(options: argparse.Namespace) -> int:
 
 
 async def _list_voices(settings: "Settings", language: str | None) -> int:
-    from agent.engines import StepLoops, synthesizer_of
+    from agent.engines.open import StepLoops, synthesizer_of
 
     async with StepLoops() as loops, synthesizer_of(settings, loops) as synthesizer:
         voices = [voice for voice in synthesizer.voices if language in (None, voice.language)]
@@ -223,7 +223,7 @@ async def _list_voices(settings: "Settings", language: str | None) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from agent.doctor import examine, report
+    from agent.doctor.report import examine, report
 
     diagnosis = asyncio.run(examine(_settings(options), os.environ))
     if options.json:
@@ -234,8 +234,8 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _download(options: argparse.Namespace) -> int:
-    from agent.download import download, releases_named
-    from agent.profiles import releases_of
+    from agent.checkpoints.download import download, releases_named
+    from agent.settings.profiles import releases_of
 
     releases = releases_named(options.names, releases_of("gpu"))
     say = partial(print, flush=True)
@@ -244,7 +244,7 @@ def _download(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from agent.engines import comparisons
+    from agent.engines.open import comparisons
 
     is_right = True
     for found in comparisons(options.part, options.checkpoint, options.cases, options.device):
@@ -254,15 +254,15 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _settings_page(options: argparse.Namespace) -> int:
-    from agent.example_page import example_page
-    from agent.settings_page import settings_page
+    from agent.settings.example import example_page
+    from agent.settings.reference import settings_page
 
     print(example_page() if options.toml else settings_page(), end="")
     return _DONE
 
 
 def _token(options: argparse.Namespace) -> int:
-    from webrtc.tokens import CallTokens
+    from webrtc.http.tokens import CallTokens
 
     signalling = _settings(options).webrtc.signalling
     if signalling.token_secret is None:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from llm.endpoint_config import EndpointConfig
+from llm.endpoint.config import EndpointConfig
 
 
 class SphinxConfig(BaseModel):

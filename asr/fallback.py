@@ -24,7 +24,7 @@ from asr.interface import (
     Transcript,
     Word,
 )
-from llm.health import Health
+from llm.failover import Health
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from playwright.async_api import Page, async_playwright, expect
 
-from benchmarks.material import SAMPLE_RATE_HZ, cough, sentence
-from benchmarks.servers import parley
+from benchmarks.far_end.material import SAMPLE_RATE_HZ, cough, sentence
+from benchmarks.far_end.servers import parley
 
 DEFAULT_OUT = Path(__file__).resolve().parent.parent / "docs" / "call.png"
 GREETING = "Hello, this is Parley."

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
-from llm.endpoint_config import EndpointConfig
+from llm.endpoint.config import EndpointConfig
 
 
 class DemoConfig(BaseModel):

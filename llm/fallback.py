@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
-from llm.health import Health
+from llm.failover import Health
 from llm.interface import (
     AS_SET,
     ContextTooLong,

@@ -16,23 +16,23 @@ from pipecat.workers.runner import WorkerRunner
 
 from asr.interface import Recognizer
 from llm.interface import LanguageModel
-from pipelines.agent_voice import AgentVoice
 from pipelines.config import CallConfig
-from pipelines.conversation import Conversation
-from pipelines.detection import Detection
-from pipelines.languages import request
+from pipelines.listening.recognition import RecognitionService
+from pipelines.listening.silero import session
+from pipelines.listening.smart_turn import smart_turn
+from pipelines.listening.vad import Detection
 from pipelines.observer import CallObserver, Timeline
-from pipelines.recognition import RecognitionService
-from pipelines.reply import ReplyService
+from pipelines.replying.conversation import Conversation
+from pipelines.replying.reply import ReplyService
+from pipelines.replying.tool_runs import CallTool
 from pipelines.rtvi import DirectRTVI
-from pipelines.silero import session
-from pipelines.smart_turn import smart_turn
-from pipelines.speech import SpeechService
-from pipelines.tool_runs import CallTool
+from pipelines.speaking.languages import request
+from pipelines.speaking.speech import SpeechService
 from pipelines.transport import MICROPHONE_RATE_HZ, CallInput, CallOutput
-from pipelines.turn_taking import TurnTaking
+from pipelines.turn_taking.agent_control import AgentVoice
+from pipelines.turn_taking.processor import TurnTaking
 from tts.interface import Synthesizer
-from webrtc.call import Call
+from webrtc.peer.call import Call
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,11 @@ from typing import Any, Protocol
 from pipecat.processors.frameworks.rtvi import models as rtvi
 from pydantic import BaseModel
 
-from webrtc.call import Call
+from webrtc.peer.call import Call
 
 
 class CallObserver(Protocol):
-    """What the process counts; agent/metrics.py turns it into Prometheus metrics."""
+    """What the process counts; agent/serving/metrics.py turns it into Prometheus metrics."""
 
     def reply_latency(self, ms: float) -> None:
         """From the end of the caller's speech to the reply's first packet."""

@@ -25,11 +25,11 @@ from pipecat.frames.frames import (
 )
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 
-from pipelines.conversation import Conversation
 from pipelines.frames import CallerAudioFrame, EndCallFrame, SpokenAudioFrame
-from pipelines.heard import HeardLedger
 from pipelines.observer import Timeline
-from webrtc.call import Call, CallClosed, Playout
+from pipelines.replying.conversation import Conversation
+from pipelines.speaking.heard import HeardLedger
+from webrtc.peer.call import Call, CallClosed, Playout
 
 logger = logging.getLogger(__name__)
 

@@ -15,20 +15,20 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from asr.architecture import RealtimeConfig
-from asr.slots import ListeningSlots
-from asr.steps import BlankPenalty, StepBatch
-from asr.voxtral import VoxtralRealtime
-from benchmarks.recognition_models import TINY
-from llm.architecture import DecoderConfig
-from llm.chat_format import ChatFormat
-from llm.ministral import Ministral
-from llm.slots import ReplySlots
-from llm.steps import TokenBatch
-from tts.euler import Schedule
-from tts.frames import FrameBatch
-from tts.slots import SpeechSlots
-from tts.voxtral import VoxtralConfig, VoxtralTTS
+from asr.voxtral.architecture import RealtimeConfig
+from asr.voxtral.audio_step import BlankPenalty, StepBatch
+from asr.voxtral.model import VoxtralRealtime
+from asr.voxtral.slots import ListeningSlots
+from benchmarks.engines.recognition_models import TINY
+from llm.ministral.chat_format import ChatFormat
+from llm.ministral.model import Ministral
+from llm.ministral.slots import ReplySlots
+from llm.ministral.token_step import TokenBatch
+from llm.runtime.architecture import DecoderConfig
+from tts.voxtral.euler import Schedule
+from tts.voxtral.frame_step import FrameBatch
+from tts.voxtral.model import VoxtralConfig, VoxtralTTS
+from tts.voxtral.slots import SpeechSlots
 
 SPEECH_PARAMS = Path(__file__).parent / "data" / "voxtral-tts" / "params.json"
 META = torch.device("meta")

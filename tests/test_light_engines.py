@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 REMOTE = (
-    "asr.remote", "asr.vllm", "asr.mistral", "tts.remote", "tts.omni", "tts.mistral", "llm.remote",
+    "asr.remote.engine", "asr.remote.vllm", "asr.remote.mistral",
+    "tts.remote.engine", "tts.remote.omni", "tts.remote.mistral",
+    "llm.remote.chat_completions",
 )  # fmt: skip
 LARGE = ("torch", "mistralai", "openai", "transformers")
 
-ON_A_GPU = ("asr.engine", "tts.engine", "benchmarks.gpu", "benchmarks.gpu_asr")
+ON_A_GPU = ("asr.voxtral.engine", "tts.voxtral.engine", "benchmarks.engines.gpu", "benchmarks.engines.gpu_asr")
 BESIDE_TORCH = (
     "aiohttp", "aiortc", "av", "huggingface_hub", "itsdangerous", "loguru", "mcp", "mistral_common", "mistralai",
     "onnxruntime", "openai", "pipecat", "pocketsphinx", "prometheus_client", "pydantic", "sounddevice", "soxr",

@@ -7,7 +7,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from llm.health import Health
+from llm.failover import Health
 from tts.interface import (
     LanguageNotSupported,
     SpeechChunk,

@@ -9,7 +9,7 @@ import numpy as np
 import soxr  # pyright: ignore[reportMissingTypeStubs]
 from numpy.typing import NDArray
 
-from agent.audio_files import to_pcm16
+from agent.commands.audio_files import to_pcm16
 from agent.engine_server.errors import ApiError
 from tts.interface import SpeechChunk
 

@@ -27,7 +27,7 @@ class _AudioFormat(BaseModel):
 
 
 class MistralDialect:
-    """See `agent.engine_server.realtime.Dialect`."""
+    """See `agent.engine_server.transcription.Dialect`."""
 
     def __init__(self, model: Model) -> None:
         self._model = model

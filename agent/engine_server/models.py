@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from agent.config import Settings
 from agent.engine_server.errors import ApiError
+from agent.settings.config import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,17 +8,17 @@ from ipaddress import ip_address
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from agent.collector import spare_the_collector
-from agent.config import Settings
-from agent.engine_server import chat, realtime, speech
+from agent.engine_server import chat, speech, transcription
 from agent.engine_server.access import Access
 from agent.engine_server.config import EngineServerConfig
 from agent.engine_server.errors import ApiError
 from agent.engine_server.metrics import CONTENT_TYPE, EngineMetrics
 from agent.engine_server.models import Models
 from agent.engine_server.sockets import Sockets
-from agent.engines import StepLoops, language_model_of, recognizer_of, synthesizer_of
-from agent.listening import listening, stop_signals
+from agent.engines.open import StepLoops, language_model_of, recognizer_of, synthesizer_of
+from agent.serving.collector import spare_the_collector
+from agent.serving.listening import listening, stop_signals
+from agent.settings.config import Settings
 from asr.interface import Recognizer
 from llm.interface import LanguageModel
 from tts.interface import Synthesizer
@@ -100,7 +100,7 @@ def application(
     app.router.add_get("/v1/models", list_models)
     app.router.add_routes(speech.Speech(synthesizer, models.tts, config, metrics).routes())
     app.router.add_routes(chat.Chat(language_model, models.llm, config, metrics).routes())
-    app.router.add_routes(realtime.Realtime(recognizer, models.asr, config, metrics, sockets).routes())
+    app.router.add_routes(transcription.Realtime(recognizer, models.asr, config, metrics, sockets).routes())
     app.on_response_prepare.append(on_prepare)
     app.on_shutdown.append(sockets.close_all)
     return app

@@ -19,7 +19,7 @@ _KNOWN = "session.update, input_audio_buffer.append and input_audio_buffer.commi
 
 
 class VllmDialect:
-    """See `agent.engine_server.realtime.Dialect`."""
+    """See `agent.engine_server.transcription.Dialect`."""
 
     is_over = False  # the client closes the socket
 

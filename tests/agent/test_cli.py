@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from agent import cli
-from llm.comparison import Comparison
-from webrtc.tokens import CallTokens
+from llm.runtime.comparison import Comparison
+from webrtc.http.tokens import CallTokens
 
 GOLDEN = Path(__file__).resolve().parents[1] / "data" / "voxtral-tts"
 
@@ -79,7 +79,7 @@ def test_verify_compares_each_tensor(capsys: pytest.CaptureFixture[str], tmp_pat
 
 def test_verify_counts_a_miss(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     found = [Comparison("embed.out", 0.0, 1e-4), Comparison("lm.hidden", 0.5, 1e-4)]
-    monkeypatch.setattr("tts.verify.verify", lambda *_: iter(found))
+    monkeypatch.setattr("tts.voxtral.cases.verify", lambda *_: iter(found))
     assert cli.main(["verify", "tts", str(GOLDEN), "--cases", "cases.safetensors"]) == 1
     assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()] == [
         ["ok", "embed.out"],

@@ -22,7 +22,7 @@ from transformers import (
     VoxtralRealtimeForConditionalGeneration,
 )
 
-from asr.voxtral import VoxtralRealtime
+from asr.voxtral.model import VoxtralRealtime
 
 SPECIALS = 40
 MERGES = (" hello", " world", "é")

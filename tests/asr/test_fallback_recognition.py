@@ -153,7 +153,7 @@ class Recovers(CountingRecognizer):
 
 
 async def test_between_turns_it_goes_back_to_the_preferred_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llm.health.COOL_DOWN_S", 0.0)
+    monkeypatch.setattr("llm.failover.COOL_DOWN_S", 0.0)
     first, second = Recovers(GONE), CountingRecognizer()
     async with FallbackRecognizer([first, second]).listen() as stream:
         stream.push(samples(100))
@@ -183,7 +183,7 @@ async def test_while_the_preferred_engine_is_ill_the_stand_in_listens_on() -> No
 
 
 async def test_an_engine_that_still_refuses_costs_the_call_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llm.health.COOL_DOWN_S", 0.0)
+    monkeypatch.setattr("llm.failover.COOL_DOWN_S", 0.0)
     first, second = ClosedRecognizer(), CountingRecognizer()
     async with FallbackRecognizer([first, second]).listen() as stream:
         for count in (100, 30):

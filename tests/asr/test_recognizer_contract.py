@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from pydantic import SecretStr
 
 from asr.config import MistralRealtimeConfig, SphinxConfig, VllmRealtimeConfig, VoxtralRealtimeConfig
-from asr.engine import VoxtralRecognizer
 from asr.interface import (
     SAMPLE_RATE_HZ,
     AudioRejected,
@@ -24,12 +23,13 @@ from asr.interface import (
     Recognizer,
     Transcript,
 )
-from asr.mistral import MistralRealtime
-from asr.remote import RemoteRecognizer
-from asr.sphinx import SphinxRecognizer
-from asr.vllm import VllmRealtime
-from asr.voxtral import VoxtralRealtime
-from llm.steploop import StepLoop
+from asr.remote.engine import RemoteRecognizer
+from asr.remote.mistral import MistralRealtime
+from asr.remote.vllm import VllmRealtime
+from asr.sphinx.engine import SphinxRecognizer
+from asr.voxtral.engine import VoxtralRecognizer
+from asr.voxtral.model import VoxtralRealtime
+from llm.runtime.loop.step_loop import StepLoop
 
 STREAMS = 3
 

@@ -14,7 +14,7 @@ import pytest_asyncio
 from numpy.typing import NDArray
 from playwright.async_api import Browser, BrowserContext, Locator, Page, async_playwright, expect
 
-from benchmarks.servers import Server, parley
+from benchmarks.far_end.servers import Server, parley
 
 HERE = Path(__file__).parent
 GREETING = "Hello, this is Parley."

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from playwright.async_api import expect
 
 from asr.config import SphinxConfig
-from asr.sphinx import SphinxRecognizer
-from benchmarks.material import backchannel, cough, sentence
-from benchmarks.servers import parley
-from llm.demo_grammar import training_sentences
+from asr.sphinx.engine import SphinxRecognizer
+from benchmarks.far_end.material import backchannel, cough, sentence
+from benchmarks.far_end.servers import parley
+from llm.demo.grammar import training_sentences
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session"), pytest.mark.usefixtures("speaks")]
 

@@ -16,10 +16,10 @@ import torch
 from aiohttp import web
 from transformers import Ministral3Config, Ministral3ForCausalLM
 
-from llm.chat_format import ChatFormat
 from llm.config import DemoConfig
-from llm.demo import DemoMind
+from llm.demo.model import DemoMind
 from llm.interface import Message, TextDelta, Tool, ToolCall
+from llm.ministral.chat_format import ChatFormat
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

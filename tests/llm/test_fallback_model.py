@@ -6,8 +6,8 @@ from typing import Self
 
 import pytest
 
+from llm.failover import COOL_DOWN_S, Health
 from llm.fallback import FallbackLanguageModel
-from llm.health import COOL_DOWN_S, Health
 from llm.interface import (
     ContextTooLong,
     Ending,

@@ -11,12 +11,12 @@ import pytest
 from pydantic import SecretStr
 
 from llm.config import ChatConfig, DemoConfig, MinistralConfig, MistralChatConfig
-from llm.demo import DemoMind
-from llm.engine import MinistralLanguageModel
+from llm.demo.model import DemoMind
 from llm.interface import EngineUnreachable, LanguageModel, Message, TextDelta, Tool, ToolCall
-from llm.mistral import MistralChat
-from llm.remote import ChatModel
-from llm.steploop import StepLoop
+from llm.ministral.engine import MinistralLanguageModel
+from llm.remote.chat_completions import ChatModel
+from llm.remote.mistral import MistralChat
+from llm.runtime.loop.step_loop import StepLoop
 
 STORY = [Message("user", "Tell me a story.")]
 TIME = [Message("user", "What time is it?")]

@@ -19,19 +19,19 @@ from pipecat.workers.runner import WorkerRunner
 
 from asr.interface import Transcript
 from llm.interface import LanguageModelError, Message, TextDelta, Tool, ToolCall
-from pipelines.agent_voice import AgentVoice
 from pipelines.config import CallConfig
-from pipelines.conversation import Conversation
-from pipelines.detection import RecentAudio
 from pipelines.frames import TranscriptFrame, VoiceFrame
+from pipelines.listening.vad import RecentAudio
 from pipelines.observer import Timeline
-from pipelines.reply import ReplyService
-from pipelines.speech import SpeechService
-from pipelines.tool_runs import CallTool
+from pipelines.replying.conversation import Conversation
+from pipelines.replying.reply import ReplyService
+from pipelines.replying.tool_runs import CallTool
+from pipelines.speaking.speech import SpeechService
 from pipelines.transport import CallOutput
-from pipelines.turn_taking import TurnTaking
+from pipelines.turn_taking.agent_control import AgentVoice
+from pipelines.turn_taking.processor import TurnTaking
 from tts.interface import SpeechChunk, Voice
-from webrtc.speech_queue import SpeechQueue
+from webrtc.media.speech_queue import SpeechQueue
 
 RATE_HZ = 24_000
 PACKET_SAMPLES = 480

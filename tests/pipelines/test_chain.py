@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from llm.interface import ContextTooLong, LanguageModelError, Message, TextDelta, Tool, ToolCall
-from pipelines.reply import APOLOGY
+from pipelines.replying.reply import APOLOGY
 
 STORY = "Once upon a time a fox ran over the hill and far away."
 WORD_PACKETS = 16  # 320 ms

@@ -14,32 +14,32 @@ from agent.engine_server.access import Access
 from agent.engine_server.config import EngineServerConfig
 from agent.engine_server.models import Model, Models
 from agent.engine_server.server import application
-from agent.metrics import Metrics
+from agent.serving.metrics import Metrics
 from asr.config import SphinxConfig, VllmRealtimeConfig
 from asr.fallback import FallbackRecognizer
-from asr.remote import RemoteRecognizer
-from asr.sphinx import SphinxRecognizer
-from asr.vllm import VllmRealtime
-from benchmarks.caller import Caller
-from benchmarks.material import sentence
+from asr.remote.engine import RemoteRecognizer
+from asr.remote.vllm import VllmRealtime
+from asr.sphinx.engine import SphinxRecognizer
+from benchmarks.far_end.caller import Caller
+from benchmarks.far_end.material import sentence
 from llm.config import ChatConfig, DemoConfig
-from llm.demo import DemoMind
-from llm.demo_grammar import training_sentences
+from llm.demo.grammar import training_sentences
+from llm.demo.model import DemoMind
 from llm.fallback import FallbackLanguageModel
 from llm.interface import Ending, LanguageModel, Message, Reply, Sampling, TextDelta, Tool, ToolCall
-from llm.remote import ChatModel
+from llm.remote.chat_completions import ChatModel
 from pipelines.call import Engines, prepare, run_call
 from pipelines.config import CallConfig
-from pipelines.conversation import INTERRUPTED
-from pipelines.reply import APOLOGY
+from pipelines.replying.conversation import INTERRUPTED
+from pipelines.replying.reply import APOLOGY
 from tts.config import EspeakConfig, OmniSpeechConfig
-from tts.espeak import EspeakSynthesizer
+from tts.espeak.engine import EspeakSynthesizer
 from tts.fallback import FallbackSynthesizer
 from tts.interface import SpeechChunk, Synthesizer, Utterance
-from tts.omni import OmniSpeech
-from tts.remote import RemoteSynthesizer
-from webrtc.call import Call
+from tts.remote.engine import RemoteSynthesizer
+from tts.remote.omni import OmniSpeech
 from webrtc.config import WebRTCConfig
+from webrtc.peer.call import Call
 
 HOST = "127.0.0.1"
 PATIENCE_S = 30.0  # for what takes a second on a quiet machine

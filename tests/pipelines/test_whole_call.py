@@ -9,22 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.metrics import Metrics
-from agent.tool_config import ToolsConfig
-from agent.toolbox import Toolbox
+from agent.serving.metrics import Metrics
+from agent.tools.config import ToolsConfig
+from agent.tools.toolbox import Toolbox
 from asr.config import SphinxConfig
-from asr.sphinx import SphinxRecognizer
-from benchmarks.caller import Caller
-from benchmarks.material import cough, sentence
+from asr.sphinx.engine import SphinxRecognizer
+from benchmarks.far_end.caller import Caller
+from benchmarks.far_end.material import cough, sentence
 from llm.config import DemoConfig
-from llm.demo import DemoMind
-from llm.demo_grammar import training_sentences
+from llm.demo.grammar import training_sentences
+from llm.demo.model import DemoMind
 from pipelines.call import Engines, prepare, run_call
 from pipelines.config import CallConfig
 from tts.config import EspeakConfig
-from tts.espeak import EspeakSynthesizer
-from webrtc.call import Call
+from tts.espeak.engine import EspeakSynthesizer
 from webrtc.config import WebRTCConfig
+from webrtc.peer.call import Call
 
 PATIENCE_S = 30.0  # for what takes a second on a quiet machine
 

@@ -11,10 +11,9 @@ import pytest
 import torch
 from pydantic import SecretStr
 
-from llm.steploop import StepLoop
+from llm.runtime.loop.step_loop import StepLoop
 from tts.config import EspeakConfig, MistralSpeechConfig, OmniSpeechConfig, VoxtralTTSConfig
-from tts.engine import VoxtralSynthesizer
-from tts.espeak import EspeakSynthesizer
+from tts.espeak.engine import EspeakSynthesizer
 from tts.interface import (
     EngineUnreachable,
     LanguageNotSupported,
@@ -24,9 +23,10 @@ from tts.interface import (
     Utterance,
     VoiceNotFound,
 )
-from tts.mistral import MistralSpeech
-from tts.omni import OmniSpeech
-from tts.remote import RemoteSynthesizer
+from tts.remote.engine import RemoteSynthesizer
+from tts.remote.mistral import MistralSpeech
+from tts.remote.omni import OmniSpeech
+from tts.voxtral.engine import VoxtralSynthesizer
 
 TEXT = "The fox, aged 12, jumps."
 

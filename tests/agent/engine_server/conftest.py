@@ -15,7 +15,7 @@ from agent.engine_server.access import Access
 from agent.engine_server.config import EngineServerConfig
 from agent.engine_server.models import Model, Models
 from agent.engine_server.server import application
-from agent.listening import listening
+from agent.serving.listening import listening
 from asr.interface import RecognitionError, Transcript
 from llm.interface import Ending, Message, Sampling, TextDelta, Tool, ToolCall
 from tts.interface import SpeechChunk, Voice, VoiceNotFound

@@ -16,9 +16,9 @@ import numpy as np
 from aiohttp import ClientSession, ClientTimeout
 from numpy.typing import NDArray
 
-from benchmarks.caller import Caller
-from benchmarks.material import sentence
-from benchmarks.waveform import SAMPLE_RATE_HZ as CALL_RATE_HZ
+from benchmarks.far_end.caller import Caller
+from benchmarks.far_end.material import sentence
+from benchmarks.far_end.waveform import SAMPLE_RATE_HZ as CALL_RATE_HZ
 
 START_LIMIT_S = 60.0
 PATIENCE_S = 40.0  # for what takes a second on a quiet machine

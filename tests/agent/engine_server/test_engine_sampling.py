@@ -9,13 +9,13 @@ import pytest
 import torch
 from openai import AsyncOpenAI
 
-from benchmarks.llm_cpu import TINY, generate, random_model, write_tokenizer
-from llm.chat_format import ChatFormat
+from benchmarks.engines.llm_cpu import TINY, generate, random_model, write_tokenizer
 from llm.config import ChatConfig, MinistralConfig
-from llm.engine import MinistralLanguageModel
 from llm.interface import Message
-from llm.remote import ChatModel
-from llm.steploop import StepLoop
+from llm.ministral.chat_format import ChatFormat
+from llm.ministral.engine import MinistralLanguageModel
+from llm.remote.chat_completions import ChatModel
+from llm.runtime.loop.step_loop import StepLoop
 
 LENGTH = 12
 LIMIT = 40  # of the engine

@@ -1,0 +1,1 @@
+"""Concrete engines: chosen, opened and started. Nothing else in Parley names one."""

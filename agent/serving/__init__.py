@@ -1,0 +1,1 @@
+"""The running process: calls, admission, metrics, and its end."""

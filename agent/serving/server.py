@@ -1,0 +1,120 @@
+"""The running process: page, signalling, health and metrics on one port, from prewarmed engines to a drained end."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+
+from aiohttp import web
+
+from agent.engines.open import open_engines
+from agent.serving.calls import CallRegistry
+from agent.serving.collector import spare_the_collector
+from agent.serving.listening import listening, stop_signals
+from agent.serving.loop_lag import LoopLag
+from agent.serving.metrics import CONTENT_TYPE, Metrics
+from agent.settings.config import Settings
+from agent.tools.toolbox import open_toolbox
+from pipelines.call import prepare, run_call
+from webrtc.browser.signalling import PATH as OFFER_PATH
+from webrtc.browser.signalling import Signalling
+from webrtc.peer.call import Call
+
+_log = logging.getLogger(__name__)
+
+PAGE = Path(str(files("webrtc.browser"))) / "page"
+
+# The page needs nothing but its own files. Media and data channels are not fetches and need no permission here.
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self' blob:; "
+        "connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
+    "Referrer-Policy": "no-referrer",
+    "Server": "Parley",
+    "X-Content-Type-Options": "nosniff",
+}
+_REVALIDATE = "no-cache"  # kept by the browser, but asked for by its ETag each time: a new version is seen at once
+_NEVER_KEEP = "no-store"
+
+# What signalling refuses by itself; the reasons of a 503 are counted where calls are admitted.
+_REFUSED = {400: "bad offer", 401: "token", 403: "origin", 413: "too large", 429: "rate"}
+
+
+async def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
+    """Take calls until SIGTERM or SIGINT, then drain; a second signal ends the calls at once.
+
+    Args:
+        settings: all of them.
+        on_ready: is given the page's URL when calls are taken, every engine warm.
+
+    Raises:
+        AddressUnavailable: the host and port cannot be listened on.
+        ToolUnavailable: a tool of the settings cannot be had.
+    """
+    metrics = Metrics()
+    admission = settings.admission
+    lag = LoopLag(
+        refuse_above_ms=admission.max_loop_lag_ms,
+        readmit_below_ms=admission.readmit_loop_lag_ms,
+        window_s=admission.lag_window_s,
+    )
+    prepare(settings.call)
+    async with open_toolbox(settings.tools) as toolbox, open_engines(settings) as engines:
+        spare_the_collector()
+        async with asyncio.TaskGroup() as group:
+            sampler = group.create_task(lag.sample(), name="loop lag")
+
+            async def run(call: Call) -> None:
+                await run_call(call, engines, settings.call, tools=toolbox.for_call(), observer=metrics)
+
+            calls = CallRegistry(group, admission, run=run, lag=lag, metrics=metrics)
+            async with listening(
+                application(settings, calls, lag, metrics), settings.server.host, settings.server.port
+            ) as url:
+                with stop_signals(calls.end_all) as stop:
+                    on_ready(url)
+                    await stop.wait()
+                    await calls.drain(settings.server.drain_limit_s)
+            sampler.cancel()
+
+
+def application(settings: Settings, calls: CallRegistry, lag: LoopLag, metrics: Metrics) -> web.Application:
+    """The routes: `/` and the page's files, `/api/offer`, `/healthz`, `/metrics`."""
+
+    async def index(_: web.Request) -> web.StreamResponse:
+        return web.FileResponse(PAGE / "index.html")
+
+    async def healthz(_: web.Request) -> web.Response:
+        status = calls.status
+        body = {"status": status, "calls": calls.active, "loop_lag_p99_ms": round(lag.p99_ms, 1)}
+        # Full is healthy. A draining process answers 503 so that a load balancer sends nobody any more.
+        return web.json_response(body, status=503 if status == "draining" else 200)
+
+    async def prometheus(_: web.Request) -> web.Response:
+        metrics.loop_lag.set(lag.p99_ms / 1000)
+        return web.Response(body=metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def on_prepare(request: web.Request, response: web.StreamResponse) -> None:
+        _add_headers(response)
+        if reason := _REFUSED.get(response.status) if request.path == OFFER_PATH else None:
+            metrics.calls_refused.labels(reason).inc()
+
+    signalling = Signalling(settings.webrtc, accept=calls.accept, admit=calls.admit)
+    app = web.Application()
+    app.router.add_routes(signalling.routes())
+    app.router.add_get("/", index)
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/metrics", prometheus)
+    app.router.add_static("/", PAGE)
+    app.on_response_prepare.append(on_prepare)
+    return app
+
+
+def _add_headers(response: web.StreamResponse) -> None:
+    is_file = isinstance(response, web.FileResponse)
+    response.headers.setdefault("Cache-Control", _REVALIDATE if is_file else _NEVER_KEEP)
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)

@@ -1,0 +1,55 @@
+"""All tools of the settings, ready for any number of calls."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from agent.errors import ToolUnavailable
+from agent.tools.config import ToolsConfig
+from agent.tools.function import function_tool
+from agent.tools.http_get import web_getter
+from agent.tools.mcp import McpTools
+from agent.tools.sources import Source, source_of
+from agent.tools.threads import ToolThreads
+from pipelines.replying.tool_runs import CallTool
+
+
+class Toolbox:
+    """The functions to make tools of, and the tools of other servers."""
+
+    def __init__(self, config: ToolsConfig, others: Sequence[CallTool] = ()) -> None:
+        """Raises ToolUnavailable: one that cannot be had, or two of one name."""
+        self._limit_s = config.limit_s
+        self._threads = ToolThreads()
+        self._sources: list[tuple[str, Source]] = [(name, source_of(name)) for name in config.use]
+        if config.web.hosts:
+            getter = web_getter(config.web)
+            self._sources.append(("http_get", lambda: getter))
+        self._others = tuple(others)
+        _require_distinct([tool.tool.name for tool in self.for_call()])
+
+    def for_call(self) -> Sequence[CallTool]:
+        """The tools of one call; what they remember is gone with it."""
+        return (*(self._tool(name, source) for name, source in self._sources), *self._others)
+
+    def _tool(self, name: str, source: Source) -> CallTool:
+        try:
+            return function_tool(source(), limit_s=self._limit_s, threads=self._threads)
+        except (TypeError, NameError, ValueError) as error:  # annotations that no schema can be made of
+            raise ToolUnavailable(f"tools.use: {name} is no tool ({error}); annotate its parameters") from error
+
+
+@asynccontextmanager
+async def open_toolbox(config: ToolsConfig) -> AsyncGenerator[Toolbox, None]:
+    """The toolbox, its servers connected; they are left with the context.
+
+    Raises:
+        ToolUnavailable: a tool that cannot be had; the message names the setting.
+    """
+    async with AsyncExitStack() as stack:
+        servers = [await stack.enter_async_context(McpTools(name, server)) for name, server in config.mcp.items()]
+        yield Toolbox(config, [tool for server in servers for tool in server.tools])
+
+
+def _require_distinct(names: Sequence[str]) -> None:
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ToolUnavailable(f"tools: {', '.join(twice)} is there twice; take one out of tools.use or tools.mcp")

@@ -1,0 +1,1 @@
+"""Speech recognition on other servers, over web sockets."""

@@ -1,0 +1,1 @@
+"""Voxtral Realtime in PyTorch, batched over many streams."""

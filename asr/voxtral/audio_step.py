@@ -1,0 +1,131 @@
+"""The batched 80 ms step over static buffers: new audio in, one token out, for each stream that has its audio.
+
+    load (host) -> run -> tokens
+
+`run` does not synchronise with the host and has fixed shapes, so that it can be captured once and replayed. `load` of
+the next step must wait for this one's end.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from asr.voxtral.slots import ListeningSlots
+from asr.voxtral.stem import Tails
+from asr.voxtral.timing import KEPT_SAMPLES, LEFT_PAD, STEP_SAMPLES
+from llm.runtime.loop.transfer import SlotList, pinned
+
+FAILED = -1  # in place of a token: the row's numbers were not finite
+
+
+@dataclass(frozen=True, slots=True)
+class BlankPenalty:
+    """What a long run of blanks costs the next one, against the rut in which the model hears nothing any more.
+
+    Values from vLLM pull request 47615: a rut prefers blanks by 3.5 to 6.6, true silence by 8.5 and more, and
+    silences inside speech are not longer than 165 steps.
+    """
+
+    after: int = 200
+    slope: float = 0.5
+    most: float = 7.0
+
+
+class Pass(NamedTuple):
+    """What one step computes, before anything of it is kept."""
+
+    mel: Tensor  # [B, 8, mels] float32
+    encoded: Tensor  # [B, FRAMES, encoder D]
+    audio: Tensor  # [B, D], the adapter's output
+    logits: Tensor  # [B, V] float32, before the penalty
+    samples: Tensor  # [B, KEPT_SAMPLES]
+    tails: Tails
+
+
+class StepBatch:
+    """Buffers for steps of up to `size` slots. Rows stand in the order given to `load`.
+
+    Attributes:
+        result: [B] int64, the token of each row's step; FAILED where there is none.
+    """
+
+    def __init__(self, slots: ListeningSlots, size: int, penalty: BlankPenalty | None = None) -> None:
+        """Without a `penalty` tokens are the likeliest ones."""
+        device = slots.device
+        self.size = size
+        self.slots = slots
+        self._penalty = penalty
+        self._selected = SlotList(size, slots.count, device)
+        self._host_samples = pinned(torch.zeros((size, STEP_SAMPLES)), device)
+        self._samples = self._host_samples.to(device, copy=True)
+        self.result = torch.zeros(size, dtype=torch.int64, device=device)
+
+    def load(self, slots: Sequence[int], samples: Sequence[NDArray[np.float32]]) -> None:
+        """Host: these started and reserved slots hear STEP_SAMPLES new samples each; they move on by a step."""
+        self._selected.set(slots)
+        rows = self._host_samples.numpy()
+        for row, (slot, block) in enumerate(zip(slots, samples, strict=True)):
+            rows[row] = block
+            self.slots.count_step(slot)
+        self._samples.copy_(self._host_samples, non_blocking=True)
+
+    @torch.inference_mode()
+    def run(self) -> None:
+        """Hear and write, for all rows."""
+        self.keep(self.compute())
+
+    @torch.inference_mode()
+    def compute(self) -> Pass:
+        """From audio to scores. The caches are written at the positions of this step, nothing else changes."""
+        slots, model, index = self.slots, self.slots.model, self._selected.index
+        positions = slots.positions[index]
+        samples = torch.cat((slots.samples[index], self._samples), dim=1)  # [B, KEPT_SAMPLES + STEP_SAMPLES]
+        mel = model.mel(samples)
+        frames, tails = model.stem(mel.to(model.dtype), Tails(slots.mel_tail[index], slots.inner_tail[index]))
+        encoded = model.encoder.step(frames, index, positions, slots.encoder_cache, reading=slots.reading)
+        audio = model.adapter(encoded)
+        hidden = model.decoder.step(
+            audio + model.decoder.embed(slots.tokens[index]),
+            index,
+            positions,
+            slots.decoder_cache,
+            reading=slots.reading,
+            ffn_scale=model.delay_scales[slots.delays[index]],
+        )
+        return Pass(mel, encoded, audio, model.decoder.logits(hidden), samples[:, -KEPT_SAMPLES:], tails)
+
+    @torch.inference_mode()
+    def keep(self, heard: Pass) -> None:
+        """Choose the tokens and move the slots on."""
+        slots, index = self.slots, self._selected.index
+        markers = slots.model.markers
+        blanks = slots.blanks[index]
+        chosen = self._penalised(heard.logits, blanks).argmax(dim=1)
+        # an end of the transcription means nothing while the caller is there
+        chosen = chosen.masked_fill(chosen == markers.eos, markers.blank)
+        writes = slots.positions[index] >= LEFT_PAD + slots.delays[index]  # before that the delay fills up
+        token = chosen.masked_fill(~writes, markers.blank)
+        blanks = (blanks + 1).masked_fill(~writes | (token != markers.blank), 0)
+        for state, new in (
+            (slots.samples, heard.samples),
+            (slots.mel_tail, heard.tails.mel),
+            (slots.inner_tail, heard.tails.inner),
+            (slots.tokens, token),
+            (slots.blanks, blanks),
+        ):
+            state.index_copy_(0, index, new)
+        slots.positions.index_add_(0, index, torch.ones_like(index))
+        slots.positions[slots.count].fill_(0)  # the idle slot goes nowhere; `= 0` would copy from the host and wait
+        self.result.copy_(token.masked_fill(~heard.logits.isfinite().all(dim=1), FAILED))
+
+    def _penalised(self, logits: Tensor, blanks: Tensor) -> Tensor:
+        if self._penalty is None:
+            return logits
+        cost = ((blanks - self._penalty.after) * self._penalty.slope).clamp(0.0, self._penalty.most)
+        column = torch.full_like(blanks, self.slots.model.markers.blank)[:, None]
+        return logits.scatter_add(1, column, -cost[:, None])

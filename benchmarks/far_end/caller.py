@@ -1,0 +1,365 @@
+"""A caller in Python: speaks scripted audio to a server and records what it hears, aligned to CLOCK_MONOTONIC.
+
+Light enough for dozens on a core: what it says is encoded beforehand, what it hears is decoded when asked for, and
+aiortc's jitter buffer is bypassed, so that a packet's arrival is the arrival of the datagram.
+"""
+
+import asyncio
+import functools
+import time
+from collections import deque
+from dataclasses import dataclass
+from fractions import Fraction
+from types import TracebackType
+from typing import Self, cast
+
+import aiohttp
+import av
+import numpy as np
+from aiortc import (
+    MediaStreamTrack,
+    RTCConfiguration,
+    RTCDataChannel,
+    RTCDtlsTransport,
+    RTCPeerConnection,
+    RTCSessionDescription,
+)
+from aiortc.mediastreams import MediaStreamError
+from aiortc.rtcconfiguration import RTCBundlePolicy
+from aiortc.rtp import RtpPacket
+from av.stream import Stream
+from numpy.typing import NDArray
+
+from benchmarks.far_end.impairment import Impairment, Network
+from benchmarks.far_end.waveform import SAMPLE_RATE_HZ, Recording
+from webrtc.media.microphone import divert_packets
+from webrtc.media.opus import OpusDecoder, PacketEncoder, packet_duration_ticks
+from webrtc.peer.call import Call, SessionDescription
+from webrtc.peer.loopback import offer_loopback
+
+BITRATE_BPS = 32_000  # what Chromium sends for one channel of speech
+CONNECT_TIMEOUT_S = 15.0
+PACKET_MS = 20
+
+_RTP_TIME_BASE = Fraction(1, SAMPLE_RATE_HZ)
+
+
+class CallRefused(Exception):
+    """The server answered an offer with an error."""
+
+    def __init__(self, status: int, error: str, retry_after_s: int | None = None) -> None:
+        super().__init__(f"{status}: {error}")
+        self.status = status
+        self.error = error
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True, slots=True)
+class HeardPacket:
+    """One RTP packet as it came."""
+
+    arrival_s: float  # CLOCK_MONOTONIC
+    timestamp: int  # 32 bits, 48 kHz
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HeardMessage:
+    """One data channel message as it came."""
+
+    arrival_s: float  # CLOCK_MONOTONIC
+    text: str
+
+
+def encode(
+    samples: NDArray[np.float32], *, sample_rate_hz: int = SAMPLE_RATE_HZ, packet_ms: int = PACKET_MS, channels: int = 1
+) -> list[bytes]:
+    """Opus packets of `samples` ([S], one channel in [-1, 1]), the last one padded with silence.
+
+    Encoded as a browser does: `voip` mode, 6.5 ms of look-ahead. More channels are copies of the one.
+    """
+    if samples.ndim != 1 or samples.dtype != np.float32:
+        raise ValueError(f"speech must be one channel of float32, not {samples.dtype} of shape {samples.shape}")
+    codec = av.CodecContext.create("libopus", "w")
+    codec.format = "flt"
+    codec.layout = "mono" if channels == 1 else "stereo"
+    codec.sample_rate = sample_rate_hz
+    codec.time_base = Fraction(1, sample_rate_hz)
+    codec.bit_rate = BITRATE_BPS * channels
+    codec.options = {"application": "voip", "frame_duration": str(packet_ms)}
+    encoder = cast(PacketEncoder, codec)
+    packet_samples = sample_rate_hz * packet_ms // 1000
+    padded = np.pad(samples, (0, -len(samples) % packet_samples))
+    packets: list[bytes] = []
+    for start in range(0, len(padded), packet_samples):
+        block = np.repeat(padded[start : start + packet_samples], channels)  # interleaved
+        frame = av.AudioFrame(format="flt", layout=codec.layout.name, samples=packet_samples)
+        frame.planes[0].update(block.tobytes())
+        frame.sample_rate = sample_rate_hz
+        packets.extend(bytes(packet) for packet in encoder.encode(frame))
+    return packets
+
+
+@functools.cache
+def _silence(packet_ms: int) -> bytes:
+    return encode(np.zeros(SAMPLE_RATE_HZ // 2, np.float32), packet_ms=packet_ms)[-1]
+
+
+class _Mouth(MediaStreamTrack):
+    """Sends packets of silence until there is something to say."""
+
+    kind = "audio"
+
+    def __init__(self, packet_ms: int) -> None:
+        super().__init__()
+        self._packet_ms = packet_ms
+        self._utterances: deque[tuple[deque[bytes], asyncio.Future[float]]] = deque()
+        self._start_s: float | None = None
+        self._sent = 0
+
+    def say(self, packets: list[bytes]) -> asyncio.Future[float]:
+        began: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._utterances.append((deque(packets), began))
+        return began
+
+    def hush(self) -> None:
+        """Drop what has not been said."""
+        for _, began in self._utterances:
+            if not began.done():
+                began.cancel()
+        self._utterances.clear()
+
+    async def recv(self) -> "av.Packet[Stream]":
+        if self.readyState != "live":
+            raise MediaStreamError
+        now_s = time.monotonic()
+        if self._start_s is None:
+            self._start_s = now_s
+        await asyncio.sleep(self._start_s + self._sent * self._packet_ms / 1000 - now_s)
+        packet = av.Packet(self._next_payload())
+        packet.pts = self._sent * self._packet_ms * SAMPLE_RATE_HZ // 1000
+        packet.time_base = _RTP_TIME_BASE
+        self._sent += 1
+        return packet
+
+    def _next_payload(self) -> bytes:
+        if not self._utterances:
+            return _silence(self._packet_ms)
+        packets, began = self._utterances[0]
+        if not began.done():
+            began.set_result(time.monotonic())
+        payload = packets.popleft()
+        if not packets:
+            self._utterances.popleft()
+        return payload
+
+    def stop(self) -> None:
+        super().stop()
+        self.hush()
+
+
+class Caller:
+    """One call to a server, from the offer to the hang-up.
+
+    `async with Caller(url) as caller` is connected inside the block and hangs up at its end.
+    """
+
+    def __init__(
+        self,
+        server: str | Call,
+        *,
+        network: Network | None = None,
+        token: str | None = None,
+        packet_ms: int = PACKET_MS,
+    ) -> None:
+        """Prepare a call.
+
+        Args:
+            server: address of a server such as http://127.0.0.1:7860, or a Call of this process.
+            network: how packets to the server fare.
+            token: call token, where the server asks for one.
+            packet_ms: duration of the packets that `say` is given or encodes: 10, 20, 40 or 60.
+        """
+        self.packets: list[HeardPacket] = []  # in order of arrival
+        self.messages: list[HeardMessage] = []
+        self.pc_id: str | None = None  # the server's name of the call
+        self._server = server
+        self._token = token
+        self._packet_ms = packet_ms
+        self._mouth = _Mouth(packet_ms)
+        self._impairment = Impairment(network or Network())
+        self._tasks = asyncio.TaskGroup()
+        self._sending: asyncio.Task[None] | None = None
+        self._closed = asyncio.Event()
+        self._connected = asyncio.Event()
+        self._channel_open = asyncio.Event()
+        self._message_came = asyncio.Event()
+        self._messages_read = 0
+        self._decoder = OpusDecoder()
+        self._decoded: list[NDArray[np.float32]] = []
+        self._starts: list[int] = []
+
+    async def __aenter__(self) -> Self:
+        offer_loopback()
+        self._peer = RTCPeerConnection(RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
+        transceiver = self._peer.addTransceiver(self._mouth, direction="sendrecv")
+        divert_packets(transceiver.receiver, self._hear)
+        self._channel: RTCDataChannel = self._peer.createDataChannel("chat")
+        self._channel.on("message", self._on_message)
+        self._channel.on("open", self._channel_open.set)
+        self._peer.on("connectionstatechange", self._on_connection_state)
+        await self._tasks.__aenter__()
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await self._connect()
+        except BaseException as error:
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            await self._peer.close()
+        finally:
+            if self._sending is not None:
+                self._sending.cancel()
+            await self._tasks.__aexit__(None, None, None)  # the block's own exception goes on as it is
+
+    async def say(self, samples: NDArray[np.float32], *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> float:
+        """Say it after what is being said, from the start of a packet: [S], one channel, 48 or 16 kHz.
+
+        Returns:
+            When that first packet left, CLOCK_MONOTONIC. A microphone would have heard its first sample one packet
+            before.
+        """
+        packets = await asyncio.to_thread(encode, samples, sample_rate_hz=sample_rate_hz, packet_ms=self._packet_ms)
+        return await self.say_packets(packets)
+
+    async def say_packets(self, packets: list[bytes]) -> float:
+        """As `say`, of packets from `encode`: one encoding serves any number of callers."""
+        return await self._mouth.say(packets)
+
+    def hush(self) -> None:
+        """Stop speaking with the current packet."""
+        self._mouth.hush()
+
+    def lose_packets(self, count: int) -> None:
+        """Lose the next `count` packets on their way to the server."""
+        self._impairment.lose(count)
+
+    def send(self, text: str) -> None:
+        """Send a message over the data channel."""
+        self._channel.send(text)
+
+    async def next_message(self) -> HeardMessage:
+        """The oldest message that this has not returned yet."""
+        while len(self.messages) <= self._messages_read:
+            self._message_came.clear()
+            await self._message_came.wait()
+        self._messages_read += 1
+        return self.messages[self._messages_read - 1]
+
+    async def wait_closed(self) -> None:
+        """Wait until the server hangs up."""
+        await self._closed.wait()
+
+    async def vanish(self) -> None:
+        """Go without a word: not one more packet leaves, neither audio nor a goodbye."""
+        self._transport.transport._send = _swallow  # pyright: ignore[reportPrivateUsage]
+        await self._peer.close()
+
+    async def renegotiate(self) -> None:
+        """Make another offer for the call that is on.
+
+        Raises:
+            CallRefused: the server does not take it; the call goes on.
+        """
+        await self._peer.setLocalDescription(await self._peer.createOffer())
+        await self._peer.setRemoteDescription(await self._answer())
+
+    def timeline(self) -> Recording:
+        """When packets came, without decoding them; `samples` is empty."""
+        starts = np.array(self._starts_since_first(), np.int64)
+        arrivals_s = np.array([packet.arrival_s for packet in self.packets], np.float64)
+        order = np.argsort(starts, kind="stable")
+        return Recording(np.empty(0, np.float32), starts[order], arrivals_s[order])
+
+    def recording(self) -> Recording:
+        """What was heard so far, on the server's RTP clock: a missing packet is a hole of zeros."""
+        for packet in self.packets[len(self._decoded) :]:
+            self._decoded.append(self._decoder.decode(packet.payload))
+        timeline = self.timeline()
+        starts = self._starts_since_first()
+        ends = [start + len(heard) for start, heard in zip(starts, self._decoded, strict=True)]
+        samples = np.zeros(max(ends, default=0), np.float32)
+        for start, heard in zip(starts, self._decoded, strict=True):
+            samples[start : start + len(heard)] = heard
+        return Recording(samples, timeline.packet_starts, timeline.arrivals_s)
+
+    async def _connect(self) -> None:
+        await self._peer.setLocalDescription(await self._peer.createOffer())
+        await self._peer.setRemoteDescription(await self._answer())
+        [transceiver] = self._peer.getTransceivers()
+        self._transport: RTCDtlsTransport = transceiver.sender.transport
+        self._sending = self._tasks.create_task(self._impairment.run(self._transport))
+        await self._connected.wait()
+        await self._channel_open.wait()
+
+    async def _answer(self) -> RTCSessionDescription:
+        offer = self._peer.localDescription
+        if isinstance(self._server, Call):
+            answer = await self._server.answer(SessionDescription(offer.sdp, offer.type))
+            return RTCSessionDescription(sdp=answer.sdp, type=answer.type)
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        body = {"sdp": offer.sdp, "type": offer.type, "pc_id": self.pc_id}
+        timeout = aiohttp.ClientTimeout(total=CONNECT_TIMEOUT_S)
+        async with (
+            aiohttp.ClientSession(timeout=timeout, headers=headers) as session,
+            session.post(f"{self._server.rstrip('/')}/api/offer", json=body) as response,
+        ):
+            if response.status != 200:
+                raise await _refusal(response)
+            reply = await response.json()
+        self.pc_id = reply["pc_id"]
+        return RTCSessionDescription(sdp=reply["sdp"], type=reply["type"])
+
+    def _hear(self, packet: RtpPacket) -> None:
+        if packet_duration_ticks(packet.payload):
+            self.packets.append(HeardPacket(time.monotonic(), packet.timestamp, packet.payload))
+
+    def _on_message(self, message: str | bytes) -> None:
+        text = message if isinstance(message, str) else message.decode(errors="replace")
+        self.messages.append(HeardMessage(time.monotonic(), text))
+        self._message_came.set()
+
+    def _on_connection_state(self) -> None:
+        if self._peer.connectionState == "connected":
+            self._connected.set()
+        elif self._peer.connectionState in ("failed", "closed"):
+            self._closed.set()
+
+    def _starts_since_first(self) -> list[int]:
+        """Of each packet, in order of arrival: its place in samples on the server's RTP clock, from 0 on."""
+        for packet in self.packets[len(self._starts) :]:
+            if not self._starts:
+                self._starts.append(0)
+                continue
+            step = packet.timestamp - self.packets[len(self._starts) - 1].timestamp
+            self._starts.append(self._starts[-1] + (step + (1 << 31)) % (1 << 32) - (1 << 31))  # the clock wraps
+        first = min(self._starts, default=0)
+        return [start - first for start in self._starts]
+
+
+async def _swallow(data: bytes) -> None:
+    del data
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> CallRefused:
+    try:
+        error = str((await response.json())["error"])
+    except (aiohttp.ContentTypeError, ValueError, LookupError, TypeError):
+        error = response.reason or "no reason given"
+    retry_after = response.headers.get("Retry-After")
+    return CallRefused(response.status, error, int(retry_after) if retry_after else None)

@@ -1,0 +1,1 @@
+"""The scripted language model of the embedded profile."""

@@ -1,0 +1,1 @@
+"""One HTTP server of somebody else's, as every remote engine needs it."""

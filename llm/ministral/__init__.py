@@ -1,0 +1,1 @@
+"""Ministral 3 in PyTorch, batched over many replies."""

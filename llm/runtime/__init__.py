@@ -1,0 +1,1 @@
+"""The decoder and the step loop under all our neural engines; nothing of language models."""

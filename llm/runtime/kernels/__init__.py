@@ -1,0 +1,1 @@
+"""Triton kernels, each with an eager twin."""

@@ -1,0 +1,1 @@
+"""One thread a device: it steps the engines and hands their results to asyncio."""

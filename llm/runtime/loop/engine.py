@@ -1,0 +1,67 @@
+"""What our three engines have in common: prepared, stepped and stopped on the thread of a step loop."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import ClassVar, Generic, Self, TypeVar
+
+import torch
+
+from llm.runtime.loop.devices import DeviceMissing, open_device
+from llm.runtime.loop.outlet import Handover
+from llm.runtime.loop.step_loop import StepLoop, Steppable
+
+S = TypeVar("S", bound=Steppable)
+
+
+class LoopEngine(ABC, Generic[S]):
+    """An engine on a step loop, which it may share with others. Use as `async with`."""
+
+    name: ClassVar[str]
+    unreachable: ClassVar[type[Exception]]  # raised when there is nothing to work with
+
+    def __init__(self, loop: StepLoop) -> None:
+        """Nothing is loaded before the context is entered."""
+        self._loop = loop
+        self._stepper: S | None = None
+
+    async def __aenter__(self) -> Self:
+        """Load the checkpoint, reserve the cache and capture the graphs, on the loop's thread.
+
+        Raises:
+            CheckpointError: the checkpoint is missing, incomplete, does not fit its configuration or the memory.
+            EngineUnreachable: there is no such device.
+        """
+        handover = Handover(asyncio.get_running_loop())
+        stepper = await self._loop.run(lambda: self._prepare(handover))
+        try:
+            await self._loop.attach(stepper)
+        except BaseException:
+            await asyncio.shield(self._loop.detach(stepper))  # it may be attached all the same
+            raise
+        self._stepper = stepper
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End what is in progress."""
+        stepper, self._stepper = self._stepper, None
+        if stepper is not None:
+            await self._loop.detach(stepper)
+
+    @property
+    def _running(self) -> S:
+        if self._stepper is None:
+            raise self.unreachable(f"{self.name} is not started, or stopped: enter its context first")
+        return self._stepper
+
+    @abstractmethod
+    def _prepare(self, handover: Handover) -> S:
+        """On the loop's thread: the model on its device, and what serves it."""
+
+    def _open_device(self, name: str) -> torch.device:
+        try:
+            return open_device(name)
+        except DeviceMissing as error:
+            raise self.unreachable(str(error)) from None

@@ -1,0 +1,1 @@
+"""From the conversation to the reply, tools included."""

@@ -1,0 +1,1 @@
+"""From the reply's text to speech, and to what of it was heard."""

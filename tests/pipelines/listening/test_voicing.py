@@ -1,0 +1,53 @@
+"""Pitch and openness of windows whose answer is known."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipelines.listening.voicing import SAMPLE_RATE_HZ, WINDOW_SAMPLES, SibilantDetector, voicing
+
+TIME = np.arange(WINDOW_SAMPLES) / SAMPLE_RATE_HZ
+
+
+def harmonics(pitch_hz: float, levels: dict[int, float]) -> NDArray[np.float32]:
+    wave = sum(level * np.sin(2 * np.pi * pitch_hz * number * TIME) for number, level in levels.items())
+    return (0.1 * np.asarray(wave)).astype(np.float32)
+
+
+@pytest.mark.parametrize("pitch_hz", [80, 120, 210, 330])
+def test_open_vowel_is_voiced_and_no_hum(pitch_hz: float) -> None:
+    vowel = harmonics(pitch_hz, {n: 1.0 if n * pitch_hz < 900 else 0.3 for n in range(1, int(3000 / pitch_hz))})
+    assert voicing(vowel).is_voiced
+    assert not voicing(vowel).is_hum
+
+
+@pytest.mark.parametrize("pitch_hz", [90, 120, 210])
+def test_closed_mouth_is_a_hum(pitch_hz: float) -> None:
+    murmur = harmonics(pitch_hz, {1: 1.0, 2: 0.5, 3: 0.05, 4: 0.03})
+    assert voicing(murmur).is_voiced
+    assert voicing(murmur).is_hum
+
+
+def test_breath_and_silence_have_no_pitch() -> None:
+    noise = np.random.default_rng(0).standard_normal(WINDOW_SAMPLES).astype(np.float32) * 0.1
+    assert not voicing(noise).is_voiced
+    assert not voicing(np.zeros(WINDOW_SAMPLES, np.float32)).is_voiced
+
+
+def hiss(level: float) -> NDArray[np.float32]:
+    spectrum = np.fft.rfft(np.random.default_rng(1).standard_normal(WINDOW_SAMPLES))
+    spectrum[np.fft.rfftfreq(WINDOW_SAMPLES, 1 / SAMPLE_RATE_HZ) < 3500] = 0
+    return (level * np.fft.irfft(spectrum)).astype(np.float32)
+
+
+def test_a_sibilant_stands_out_of_the_room() -> None:
+    detector = SibilantDetector()
+    for _ in range(30):
+        assert not detector.is_sibilant(hiss(0.0005))
+    assert detector.is_sibilant(hiss(0.02))
+    assert not detector.is_sibilant(harmonics(150, {1: 1.0, 3: 0.5}))
+
+
+def test_a_steady_hiss_is_the_room() -> None:
+    detector = SibilantDetector()
+    assert not any([detector.is_sibilant(hiss(0.02)) for _ in range(100)][1:])

@@ -1,0 +1,67 @@
+"""A call that changes its language: which one a clause is in, and the voice that speaks it."""
+
+from typing import Any
+
+import pytest
+
+from llm.interface import TextDelta
+from pipelines.config import CallConfig
+from pipelines.speaking.languages import SMALL_WORDS, SpokenLanguage, request
+
+SENTENCES = {
+    "en": "I have a table for you at seven, is that good?",
+    "fr": "Il est sept heures, je vous souhaite une bonne journée.",
+    "es": "Son las siete, ¿puedo hacer algo más por usted?",
+    "de": "Es ist sieben Uhr, kann ich noch etwas für Sie tun?",
+    "it": "Sono le sette, posso fare qualcosa per lei?",
+    "pt": "São sete horas, posso fazer mais alguma coisa por você?",
+    "nl": "Het is zeven uur, kan ik nog iets voor u doen?",
+    "ar": "الساعة السابعة",
+    "hi": "सात बजे हैं",
+}
+
+
+@pytest.mark.parametrize("language", SENTENCES)
+@pytest.mark.parametrize("before", ["en", "fr"])
+def test_each_language_is_told_from_all_others(language: str, before: str) -> None:
+    spoken = SpokenLanguage((before, *SENTENCES))
+    assert spoken.of(SENTENCES[language]) == language
+
+
+@pytest.mark.parametrize("text", ["Okay.", "42", "", "Paris, Berlin, Roma."])
+def test_what_says_nothing_stays_with_the_language_before(text: str) -> None:
+    spoken = SpokenLanguage(("en", "fr"))
+    assert spoken.of("Bonjour, je vous écoute.") == "fr"
+    assert spoken.of(text) == "fr"
+
+
+def test_only_languages_of_the_call_are_spoken() -> None:
+    assert SpokenLanguage(("en",)).of(SENTENCES["fr"]) == "en"
+    assert SpokenLanguage(("en", "de")).of(SENTENCES["fr"]) == "en"
+
+
+def test_regions_are_of_their_language() -> None:
+    assert SpokenLanguage(("en-GB", "pt-BR")).of(SENTENCES["pt"]) == "pt-BR"
+
+
+def test_the_mind_is_asked_to_follow_the_caller_if_there_is_a_choice() -> None:
+    assert request(("en",)) == ""
+    assert request(("en", "fr")) == "Answer in the language that the caller speaks, one of en, fr."
+    assert set(SMALL_WORDS) <= set(SENTENCES)
+
+
+@pytest.mark.parametrize(
+    ("speech", "french_voice"), [({}, "essai"), ({"voices": {"fr": "essayeur"}}, "essayeur"), ({"voice": "x"}, "essai")]
+)
+async def test_the_voice_follows_from_clause_to_clause(speech: Any, french_voice: str, chain_of: Any) -> None:
+    config = CallConfig.model_validate({"greeting": "", "further_languages": ["fr"], "speech": speech})
+    english = (speech.get("voice", "test"), "en")
+    async with chain_of(config) as chain:
+        chain.model.scripts += [[TextDelta(SENTENCES["fr"])], [TextDelta(SENTENCES["en"])]]
+        await chain.says("what time is it, in French please")
+        await chain.play(600)
+        french = len(chain.synthesizer.voices_used)
+        assert set(chain.synthesizer.voices_used) == {(french_voice, "fr")}
+        await chain.says("and a table in English")
+        await chain.play(600)
+        assert set(chain.synthesizer.voices_used[french:]) == {english}

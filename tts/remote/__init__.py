@@ -1,0 +1,1 @@
+"""Speech from other servers, over HTTP."""

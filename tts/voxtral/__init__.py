@@ -1,0 +1,1 @@
+"""Voxtral TTS in PyTorch, batched over many utterances."""

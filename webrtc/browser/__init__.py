@@ -1,0 +1,1 @@
+"""Calls from a browser: the offer over HTTP, and the page."""

@@ -1,0 +1,227 @@
+"""Offer and answer over HTTP: who is let in, what is refused, and in which words.
+
+`POST /api/offer` takes `{sdp, type}` and gives `{sdp, type, pc_id}`; `PATCH /api/offer` takes `{pc_id, candidates}`.
+These are the routes and names of Pipecat's small-webrtc transport, so that its web, iOS and Android clients connect.
+Every refusal is JSON, `{"error": "one line"}`.
+"""
+
+import asyncio
+import json
+import logging
+import math
+import secrets
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from webrtc.browser.schemas import CandidatesBody, OfferBody
+from webrtc.config import WebRTCConfig
+from webrtc.errors import CallClosed, CallError, CandidateRejected, OfferRejected, RestartRefused
+from webrtc.http.origins import OriginRefused, Origins
+from webrtc.http.proxies import TrustedProxies
+from webrtc.http.rate import OfferRate
+from webrtc.http.tokens import CallTokens, TokenRejected
+from webrtc.peer.call import Call, Candidate
+from webrtc.peer.offer import SessionDescription
+
+PATH = "/api/offer"
+PREFLIGHT_MAX_AGE_S = 600
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Body = TypeVar("Body", bound=BaseModel)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why the owner takes no further call just now, and when to try again."""
+
+    reason: str
+    retry_after_s: int = 5
+
+
+class Signalling:
+    """The routes under which callers come in; answered calls are handed to their owner at once."""
+
+    def __init__(
+        self, config: WebRTCConfig, *, accept: Callable[[Call], None], admit: Callable[[], Refusal | None]
+    ) -> None:
+        """Take calls with these settings.
+
+        Args:
+            config: of the calls, and of who may call.
+            accept: owns an answered call from then on, and must enter it.
+            admit: None if a further call may come in, else why not.
+        """
+        self._config = config
+        self._limits = config.signalling
+        self._accept = accept
+        self._admit = admit
+        self._calls: dict[str, Call] = {}  # by pc_id: unguessable, unlike the id in the log
+        self._rate = OfferRate(self._limits.offers_per_minute)
+        secret = self._limits.token_secret
+        self._tokens = (
+            CallTokens(secret.get_secret_value(), lifetime_s=self._limits.token_lifetime_s) if secret else None
+        )
+        self._proxies = TrustedProxies(self._limits.trusted_proxies)
+        self._origins = Origins(self._limits.allowed_origins, self._proxies, are_names_checked=self._tokens is None)
+
+    def routes(self) -> list[web.RouteDef]:
+        """For an aiohttp application."""
+        return [
+            web.post(PATH, self._across_origins(self._offer)),
+            web.patch(PATH, self._across_origins(self._candidates)),
+            web.options(PATH, self._across_origins(self._preflight)),
+        ]
+
+    async def _offer(self, request: web.Request) -> web.Response:
+        self._check_rate(request)
+        self._check_token(request)
+        body = await self._body(request, OfferBody)
+        offer = SessionDescription(body.sdp, body.type)
+        call = self._calls.get(body.pc_id or "")
+        if call is not None and body.pc_id is not None:
+            if not body.restart_pc:
+                return _answer(body.pc_id, await _answered(call, offer))
+            await call.close()
+        return await self._new_call(offer)
+
+    async def _new_call(self, offer: SessionDescription) -> web.Response:
+        self._check_admission()
+        if len(self._calls) >= self._limits.max_calls:
+            raise _busy(Refusal("all lines are busy; call again in a moment"))
+        pc_id = secrets.token_urlsafe(16)
+        async with AsyncExitStack() as stack:
+            call = Call(self._config)
+            stack.push_async_callback(call.close)
+            self._calls[pc_id] = call
+            call.when_closed(lambda: self._calls.pop(pc_id, None))
+            answer = await _answered(call, offer)
+            self._check_admission()  # others may have come in meanwhile
+            self._accept(call)
+            stack.pop_all()
+        return _answer(pc_id, answer)
+
+    async def _candidates(self, request: web.Request) -> web.Response:
+        body = await self._body(request, CandidatesBody)
+        call = self._calls.get(body.pc_id)
+        if call is None:
+            raise _error(web.HTTPNotFound, "there is no such call; it may have ended")
+        try:
+            for candidate in body.candidates:
+                await call.add_candidate(Candidate(candidate.candidate, candidate.sdp_mid, candidate.sdp_mline_index))
+        except CandidateRejected as error:
+            raise _error(web.HTTPBadRequest, str(error)) from error
+        except CallClosed as error:
+            raise _error(web.HTTPNotFound, str(error)) from error
+        return web.json_response({"status": "success"})
+
+    async def _preflight(self, _: web.Request) -> web.Response:
+        return web.Response(
+            status=204,
+            headers={
+                "Access-Control-Allow-Methods": "POST, PATCH",
+                "Access-Control-Allow-Headers": "Content-Type, Authorization",
+                "Access-Control-Max-Age": str(PREFLIGHT_MAX_AGE_S),
+            },
+        )
+
+    def _across_origins(self, handler: Handler) -> Handler:
+        """Let pages of our own and of the configured origins in, and no others (WHATWG Fetch, CORS protocol)."""
+
+        async def checked(request: web.Request) -> web.StreamResponse:
+            try:
+                origin = self._origins.check(request)
+            except OriginRefused as error:
+                raise _error(web.HTTPForbidden, str(error)) from error
+            if origin is None:
+                return await handler(request)
+            headers = {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
+            try:
+                response = await handler(request)
+            except web.HTTPException as error:
+                error.headers.update(headers)
+                raise
+            response.headers.update(headers)
+            return response
+
+        return checked
+
+    def _check_admission(self) -> None:
+        refusal = self._admit()
+        if refusal is not None:
+            raise _busy(refusal)
+
+    def _check_rate(self, request: web.Request) -> None:
+        wait_s = self._rate.take(self._proxies.caller(request), asyncio.get_running_loop().time())
+        if wait_s > 0:
+            raise _error(
+                web.HTTPTooManyRequests, "too many calls from your address; wait a minute", retry_after_s=wait_s
+            )
+
+    def _check_token(self, request: web.Request) -> None:
+        if self._tokens is None:
+            return
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            raise _error(web.HTTPUnauthorized, "a call token is needed: Authorization: Bearer TOKEN")
+        try:
+            self._tokens.check(token.strip())
+        except TokenRejected as error:
+            raise _error(web.HTTPUnauthorized, str(error)) from error
+
+    async def _body(self, request: web.Request, schema: type[Body]) -> Body:
+        limit = self._limits.max_body_bytes
+        raw = bytearray()
+        try:
+            async with asyncio.timeout(self._limits.body_timeout_s):
+                async for chunk in request.content.iter_any():
+                    raw += chunk
+                    if len(raw) > limit:
+                        raise web.HTTPRequestEntityTooLarge(
+                            limit,
+                            text=json.dumps({"error": f"the request is larger than {limit} bytes"}),
+                            content_type="application/json",
+                        )
+        except TimeoutError:
+            raise _error(web.HTTPRequestTimeout, "the request did not arrive in time") from None
+        try:
+            return schema.model_validate_json(bytes(raw))
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the request"
+            raise _error(web.HTTPBadRequest, f"{where}: {first['msg']}") from error
+
+
+async def _answered(call: Call, offer: SessionDescription) -> SessionDescription:
+    try:
+        return await call.answer(offer)
+    except RestartRefused as error:
+        raise _error(web.HTTPConflict, str(error)) from error
+    except OfferRejected as error:
+        raise _error(web.HTTPBadRequest, str(error)) from error
+    except CallClosed as error:
+        raise _error(web.HTTPNotFound, str(error)) from error
+    except CallError as error:
+        logger.error("call %s: %s", call.id, error)
+        raise _error(web.HTTPInternalServerError, str(error)) from error
+
+
+def _answer(pc_id: str, answer: SessionDescription) -> web.Response:
+    return web.json_response({"sdp": answer.sdp, "type": answer.type, "pc_id": pc_id})
+
+
+def _busy(refusal: Refusal) -> web.HTTPException:
+    return _error(web.HTTPServiceUnavailable, refusal.reason, retry_after_s=refusal.retry_after_s)
+
+
+def _error(
+    kind: Callable[..., web.HTTPException], message: str, *, retry_after_s: float | None = None
+) -> web.HTTPException:
+    headers = {} if retry_after_s is None else {"Retry-After": str(math.ceil(retry_after_s))}
+    return kind(text=json.dumps({"error": message}), content_type="application/json", headers=headers)

@@ -1,0 +1,1 @@
+"""Samples and time, without sockets: the same for every way in."""

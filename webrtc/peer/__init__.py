@@ -1,0 +1,1 @@
+"""A call over a WebRTC peer connection, by aiortc."""
