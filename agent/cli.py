@@ -158,9 +158,9 @@ async def _say_aloud(settings: "Settings", options: argparse.Namespace) -> None:
     from agent.commands.say import choose_voice, say
     from agent.engines.open import StepLoops, synthesizer_of
 
-    language = options.language or settings.call.language
+    language = options.language or settings.agent.language
     async with StepLoops() as loops, synthesizer_of(settings, loops) as synthesizer:
-        voice = choose_voice(synthesizer, options.voice or settings.call.speech.voice, language)
+        voice = choose_voice(synthesizer, options.voice or settings.agent.voice, language)
         rate = synthesizer.sample_rate_hz
         sink = Speaker(rate) if options.play else WavFile(options.out, rate)
         report = await say(synthesizer, options.text, voice=voice, language=language, sink=sink)
@@ -183,7 +183,7 @@ async def _listen_to(settings: "Settings", options: argparse.Namespace) -> None:
     from agent.engines.open import StepLoops, recognizer_of
     from asr.interface import SAMPLE_RATE_HZ
 
-    language = options.language or settings.call.language
+    language = options.language or settings.agent.language
     async with StepLoops() as loops, recognizer_of(settings, loops) as recognizer:
         if options.mic:
             async with open_microphone(SAMPLE_RATE_HZ) as blocks:

@@ -16,7 +16,7 @@ from pipecat.workers.runner import WorkerRunner
 
 from asr.interface import Recognizer
 from llm.interface import LanguageModel
-from pipelines.config import CallConfig
+from pipelines.config import AgentConfig, CallConfig
 from pipelines.listening.recognition import RecognitionService
 from pipelines.listening.silero import session
 from pipelines.listening.smart_turn import smart_turn
@@ -48,31 +48,37 @@ class Engines:
 def prepare(config: CallConfig) -> None:
     """Load what all calls share, so that the first caller does not wait for it."""
     session()
-    if config.turns.use_smart_turn:
+    if config.turn_taking.use_smart_turn:
         smart_turn()
 
 
 async def run_call(
-    call: Call, engines: Engines, config: CallConfig, *, tools: Sequence[CallTool], observer: CallObserver
+    call: Call,
+    engines: Engines,
+    agent: AgentConfig,
+    config: CallConfig,
+    *,
+    tools: Sequence[CallTool],
+    observer: CallObserver,
 ) -> None:
     """Carry a connected or connecting call to its end; whoever entered `call` leaves it afterwards."""
     await call.wait_connected()
     ended = asyncio.Event()
     timeline = Timeline(call, observer)
-    conversation = Conversation(f"{config.instructions}\n{request(config.languages)}".strip())
+    conversation = Conversation(f"{agent.instructions}\n{request(agent.languages)}".strip())
 
-    detection = Detection(config.voice, on_voice=timeline.voice)
-    recognition = RecognitionService(engines.recognizer, language=None if config.further_languages else config.language)
+    detection = Detection(config.vad, on_voice=timeline.voice)
+    recognition = RecognitionService(engines.recognizer, language=None if agent.further_languages else agent.language)
     reply = ReplyService(engines.language_model, conversation, tools, config.waiting)
-    speech = SpeechService(engines.synthesizer, call.playout, config.speech, languages=config.languages)
+    speech = SpeechService(engines.synthesizer, call.playout, config.speech, agent)
     output = CallOutput(call, conversation, timeline, ended=ended)
     turn_taking = TurnTaking(
-        AgentVoice(reply, speech, output, call.playout, config.barge_in),
+        AgentVoice(reply, speech, output, call.playout, config.turn_taking.barge_in),
         conversation,
         timeline,
         config,
         recent=detection.recent,
-        smart_turn=smart_turn() if config.turns.use_smart_turn else None,
+        smart_turn=smart_turn() if config.turn_taking.use_smart_turn else None,
     )
     worker = PipelineWorker(
         Pipeline([CallInput(call), detection, recognition, turn_taking, reply, speech, output]),
@@ -85,9 +91,9 @@ async def run_call(
         idle_timeout_secs=None,
     )
 
-    timeline.about(agent=config.agent_name, **engines.about)
-    if config.greeting:
-        greeting = [LLMFullResponseStartFrame(), LLMTextFrame(config.greeting), LLMFullResponseEndFrame()]
+    timeline.about(agent=agent.name, **engines.about)
+    if agent.greeting:
+        greeting = [LLMFullResponseStartFrame(), LLMTextFrame(agent.greeting), LLMFullResponseEndFrame()]
         await worker.queue_frames(greeting)
     await _run_until(worker, call, ended)
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from agent.errors import CommandError
 from asr.interface import Recognition, Recognizer, Transcript
-from pipelines.config import VoiceConfig
+from pipelines.config import VadConfig
 from pipelines.listening.silero import SAMPLE_RATE_HZ, WINDOW_SAMPLES, SileroStream
 
 PRE_ROLL_MS = 300
@@ -80,7 +80,7 @@ class _Utterances:
     def __init__(self, recognition: Recognition) -> None:
         self._recognition = recognition
         self._silero = SileroStream()
-        self._voice = VoiceConfig()
+        self._voice = VadConfig()
         self._rest = np.zeros(0, np.float32)
         self._before: deque[Samples] = deque(maxlen=_windows(PRE_ROLL_MS))
         self._is_open = False

@@ -128,7 +128,7 @@ async def _try_ears(settings: Settings) -> str:
     async with (
         StepLoops() as loops,
         recognizer_of(settings, loops) as recognizer,
-        recognizer.listen(language=settings.call.language) as recognition,
+        recognizer.listen(language=settings.agent.language) as recognition,
     ):
         recognition.push(np.zeros(SAMPLE_RATE_HZ, np.float32))
         recognition.flush()
@@ -150,9 +150,9 @@ async def _try_mind(settings: Settings) -> str:
 
 
 async def _try_mouth(settings: Settings) -> str:
-    language = settings.call.language
+    language = settings.agent.language
     async with StepLoops() as loops, synthesizer_of(settings, loops) as synthesizer:
-        voice = choose_voice(synthesizer, settings.call.speech.voice, language)
+        voice = choose_voice(synthesizer, settings.agent.voice, language)
         async with synthesizer.speak("Hello.", voice=voice, language=language) as utterance:
             async for chunk in utterance:
                 if np.abs(chunk.samples).max(initial=0) > 0:

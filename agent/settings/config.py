@@ -19,7 +19,7 @@ from agent.settings.profiles import AUTO, PROFILES, choose, with_checkpoints
 from agent.tools.config import ToolsConfig
 from asr.config import RecognizerConfig
 from llm.config import LanguageModelConfig
-from pipelines.config import CallConfig
+from pipelines.config import AgentConfig, CallConfig
 from tts.config import SynthesizerConfig
 from webrtc.config import WebRTCConfig
 
@@ -87,7 +87,8 @@ class Settings(BaseModel):
     server: ServerConfig = Field(default=ServerConfig(), description="Where the server listens.")
     admission: AdmissionConfig = Field(default=AdmissionConfig(), description="When a call is refused.")
     webrtc: WebRTCConfig = Field(default=WebRTCConfig(), description="Transport: signalling, media, limits.")
-    call: CallConfig = Field(default=CallConfig(), description="The conversation: turns, barge-in, voice.")
+    agent: AgentConfig = Field(default=AgentConfig(), description="Who answers: name, words, voice, languages.")
+    call: CallConfig = Field(default=CallConfig(), description="How a call is held: turns, barge-in, speech.")
     tools: ToolsConfig = Field(default=ToolsConfig(), description="What the agent can do.")
     engine_server: EngineServerConfig = Field(
         default=EngineServerConfig(), description="The engines over the network (`parley engine`)."

@@ -17,7 +17,8 @@ from agent.serving.metrics import Metrics
 from benchmarks.baseline import stock_bot
 from benchmarks.call.fake_engines import FINAL_DELAY_S, LateRecognizer, Moments, PacedModel, ToneSynthesizer
 from pipelines.call import Engines, prepare, run_call
-from pipelines.config import CallConfig, TurnConfig
+from pipelines.config import AgentConfig, CallConfig
+from pipelines.turn_taking.config import TurnTakingConfig
 from webrtc.browser.signalling import Signalling
 from webrtc.config import SignallingConfig, WebRTCConfig
 from webrtc.peer.call import Call
@@ -33,7 +34,7 @@ async def serve(engines: Engines, config: CallConfig, routes: Sequence[web.Route
 
     async def hold(call: Call) -> None:
         async with call:
-            await run_call(call, engines, config, tools=(), observer=metrics)
+            await run_call(call, engines, AgentConfig(greeting=""), config, tools=(), observer=metrics)
 
     async with asyncio.TaskGroup() as calls:
         transport = WebRTCConfig(loopback=True, signalling=SignallingConfig(offers_per_minute=10_000))
@@ -75,7 +76,7 @@ def main() -> int:
 
     model = PacedModel(arguments.reply, arguments.first_token_s, arguments.tokens_per_s, moments)
     engines = Engines(LateRecognizer(arguments.final_delay_s, moments), ToneSynthesizer(), model)
-    config = CallConfig(greeting="", turns=TurnConfig(draft_reply=arguments.draft))
+    config = CallConfig(turn_taking=TurnTakingConfig(draft_reply=arguments.draft))
     routes = [web.get("/moments", list_moments)]
     with contextlib.suppress(KeyboardInterrupt):
         if arguments.chain == "stock":

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pipecat.frames.frames import Frame, VADUserStartedSpeakingFrame, VADUserStoppedSpeakingFrame
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 
-from pipelines.config import VoiceConfig
+from pipelines.config import VadConfig
 from pipelines.frames import CallerAudioFrame, VoiceFrame
 from pipelines.listening.silero import SAMPLE_RATE_HZ, WINDOW_SAMPLES, SileroStream
 from pipelines.listening.voicing import SibilantDetector, Voicing, voicing
@@ -31,7 +31,7 @@ class Edge(Enum):
 class VoiceActivity:
     """Turns window probabilities into onsets and pauses, with hysteresis; time is counted in windows."""
 
-    def __init__(self, config: VoiceConfig) -> None:
+    def __init__(self, config: VadConfig) -> None:
         self._config = config
         self._is_active = False
         self._against_ms = 0  # how long the windows have contradicted the state
@@ -76,7 +76,7 @@ class RecentAudio:
 class Detection(FrameProcessor):
     """Emits a VoiceFrame for every window and Pipecat's VAD frames at the edges, ahead of the audio they concern."""
 
-    def __init__(self, config: VoiceConfig, *, on_voice: Callable[[bool], None]) -> None:
+    def __init__(self, config: VadConfig, *, on_voice: Callable[[bool], None]) -> None:
         super().__init__(enable_direct_mode=True)
         self._config = config
         self._on_voice = on_voice

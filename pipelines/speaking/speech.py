@@ -6,7 +6,6 @@ of speech generated in vain at an interruption), and it can neither hold an utte
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -25,7 +24,7 @@ from pipecat.processors.frame_processor import FrameDirection
 from pipecat.services.ai_service import AIService
 from pipecat.services.settings import ServiceSettings
 
-from pipelines.config import SpeechConfig
+from pipelines.config import AgentConfig, SpeechConfig
 from pipelines.frames import EndCallFrame, SpokenAudioFrame
 from pipelines.speaking.clauses import ClauseSplitter
 from pipelines.speaking.languages import SpokenLanguage
@@ -48,18 +47,17 @@ class Clause:
 class SpeechService(AIService):
     """The mouth of one call."""
 
-    def __init__(
-        self, synthesizer: Synthesizer, playout: Playout, config: SpeechConfig, *, languages: Sequence[str]
-    ) -> None:
+    def __init__(self, synthesizer: Synthesizer, playout: Playout, config: SpeechConfig, agent: AgentConfig) -> None:
         super().__init__(settings=ServiceSettings(model=None))
         self._synthesizer = synthesizer
         self._playout = playout
         self._config = config
-        self._language = SpokenLanguage(languages)
+        self._language = SpokenLanguage(agent.languages)
         self._voices = {
-            language: config.voices.get(language) or first_voice(synthesizer, language) for language in languages
+            language: agent.voices.get(language) or first_voice(synthesizer, language) for language in agent.languages
         }
-        self._voices[languages[0]] = config.voice or self._voices[languages[0]]
+        if agent.voice:
+            self._voices[agent.language] = agent.voice
         self._splitter = ClauseSplitter(config.clause_chars)
         self._waiting: asyncio.Queue[tuple[int, Clause | Frame]] = asyncio.Queue(MAX_WAITING)
         self._task: asyncio.Task[None] | None = None

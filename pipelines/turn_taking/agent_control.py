@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from pipelines.config import BargeInConfig
 from pipelines.replying.reply import ReplyService
 from pipelines.speaking.speech import SpeechService
 from pipelines.transport import CallOutput
+from pipelines.turn_taking.config import BargeInConfig
 from webrtc.peer.call import Playout
 
 

@@ -12,7 +12,7 @@ is no need to act on it.
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from pipelines.config import BargeInConfig
+from pipelines.turn_taking.config import BargeInConfig
 
 BACKCHANNELS = frozenset(
     "mhm mm mmm hm hmm mhmm uh huh uhhuh ah aha oh okay ok yeah yes yep right sure good nice wow really exactly "
@@ -107,6 +107,6 @@ def decide(evidence: Evidence, config: BargeInConfig) -> Verdict:
     if evidence.silence_ms >= config.transcript_wait_ms:
         return Verdict(Decision.RESUME, "silence")
     is_voice = evidence.voiced_ms >= config.voiced_ms and not evidence.is_hum
-    if is_voice and evidence.sound_ms >= config.hush_ms and evidence.stage is not Decision.HUSH:
+    if is_voice and evidence.sound_ms >= config.mute_ms and evidence.stage is not Decision.HUSH:
         return Verdict(Decision.HUSH, "voice")
     return WAIT

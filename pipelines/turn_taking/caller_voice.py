@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from asr.interface import Transcript
-from pipelines.config import VoiceConfig
+from pipelines.config import VadConfig
 from pipelines.frames import VoiceFrame
 from pipelines.listening.silero import WINDOW_SAMPLES
 from pipelines.listening.smart_turn import SmartTurn
@@ -24,7 +24,7 @@ class CallerVoice:
         spawn: starts a task whose owner ends it with the call.
     """
 
-    def __init__(self, config: VoiceConfig, recent: RecentAudio, smart_turn: SmartTurn | None, spawn: Spawn) -> None:
+    def __init__(self, config: VadConfig, recent: RecentAudio, smart_turn: SmartTurn | None, spawn: Spawn) -> None:
         self._config = config
         self._recent = recent
         self._smart_turn = smart_turn

@@ -6,7 +6,7 @@ must be.
 
 from dataclasses import dataclass
 
-from pipelines.config import TurnConfig
+from pipelines.turn_taking.config import EndpointingConfig
 
 # Words that nobody ends a sentence with; a turn that stops on one has not stopped.
 UNFINISHED = frozenset(
@@ -56,7 +56,7 @@ def is_unfinished(words: str) -> bool:
     return last in UNFINISHED
 
 
-def required_silence_ms(pause: Pause, config: TurnConfig) -> float:
+def required_silence_ms(pause: Pause, config: EndpointingConfig) -> float:
     """The silence that ends this turn."""
     if not pause.words.strip():
         return config.wordless_ms if pause.is_transcribed else config.transcript_wait_ms
@@ -73,7 +73,7 @@ def may_be_over(pause: Pause) -> bool:
     return pause.is_transcribed and bool(pause.words.strip()) and not is_unfinished(pause.words)
 
 
-def is_turn_over(pause: Pause, config: TurnConfig) -> bool:
+def is_turn_over(pause: Pause, config: EndpointingConfig) -> bool:
     """Whether the caller has finished."""
     return pause.silence_ms >= required_silence_ms(pause, config)
 

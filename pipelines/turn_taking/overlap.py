@@ -6,12 +6,12 @@ What a cut means for the conversation is not known here.
 import logging
 from dataclasses import replace
 
-from pipelines.config import BargeInConfig
 from pipelines.frames import VoiceFrame
 from pipelines.listening.vad import SAMPLES_PER_MS, WINDOW_MS
 from pipelines.observer import Timeline
 from pipelines.turn_taking.agent_control import AgentVoice
 from pipelines.turn_taking.barge_in import Decision, Evidence, Verdict, decide
+from pipelines.turn_taking.config import BargeInConfig
 
 logger = logging.getLogger(__name__)
 

@@ -58,11 +58,11 @@ class TurnTaking(FrameProcessor):
         self._conversation = conversation
         self._timeline = timeline
         self._config = config
-        self._voice = CallerVoice(config.voice, recent, smart_turn, self._spawn)
+        self._voice = CallerVoice(config.vad, recent, smart_turn, self._spawn)
         self._turn: CallerTurn | None = None
         self._drafted: str | None = None  # the words that a reply is being kept back for
         self._has_told_interim = False  # and no final since
-        self._overlap = Overlap(agent, timeline, config.barge_in)
+        self._overlap = Overlap(agent, timeline, config.turn_taking.barge_in)
 
     async def cleanup(self) -> None:
         """Stop asking."""
@@ -132,9 +132,9 @@ class TurnTaking(FrameProcessor):
 
     def _as_understood(self, transcript: Transcript) -> Transcript:
         """The transcript without words that the recogniser itself doubts: in a short sound they are a cough."""
-        config = self._config
+        config = self._config.turn_taking
         confidence = transcript.confidence
-        if not transcript.is_final or confidence is None or confidence >= config.turns.unclear_confidence:
+        if not transcript.is_final or confidence is None or confidence >= config.unclear_confidence:
             return transcript
         is_short = self._overlap.is_on or self._voice.speech_ms < config.barge_in.word_ms
         return replace(transcript, text="" if is_short else UNCLEAR)
@@ -174,9 +174,9 @@ class TurnTaking(FrameProcessor):
         pause = self._voice.silence(turn.words)
         if self._drafted not in (None, turn.words):
             await self._withdraw_draft()
-        if is_turn_over(pause, self._config.turns):
+        if is_turn_over(pause, self._config.turn_taking.endpointing):
             await self._end_turn(turn)
-        elif self._config.turns.draft_reply and self._drafted is None and may_be_over(pause):
+        elif self._config.turn_taking.draft_reply and self._drafted is None and may_be_over(pause):
             await self._draft_reply(turn)
 
     async def _end_turn(self, turn: CallerTurn) -> None:

@@ -19,7 +19,7 @@ from pipecat.workers.runner import WorkerRunner
 
 from asr.interface import Transcript
 from llm.interface import LanguageModelError, Message, TextDelta, Tool, ToolCall
-from pipelines.config import CallConfig
+from pipelines.config import AgentConfig, CallConfig
 from pipelines.frames import TranscriptFrame, VoiceFrame
 from pipelines.listening.vad import RecentAudio
 from pipelines.observer import Timeline
@@ -38,6 +38,7 @@ PACKET_SAMPLES = 480
 CHUNK_SAMPLES = 1920  # 80 ms
 CHUNKS_PER_WORD = 4
 WINDOW_SAMPLES = 512
+SILENT = AgentConfig(greeting="")
 
 
 class ManualPlayout:
@@ -251,7 +252,7 @@ class Sink(FrameProcessor):
 class Chain:
     """Turn-taking, reply, speech and output of one call, driven window by window and packet by packet."""
 
-    def __init__(self, config: CallConfig, tools: Sequence[CallTool] = ()) -> None:
+    def __init__(self, config: CallConfig, tools: Sequence[CallTool], agent: AgentConfig) -> None:
         self.call = LocalCall()
         self.model = ScriptedModel()
         self.synthesizer = RampSynthesizer()
@@ -261,10 +262,10 @@ class Chain:
         self.sink = Sink()
         timeline = Timeline(self.call, self.counts)  # type: ignore[arg-type]
         self.reply = ReplyService(self.model, self.conversation, tools, config.waiting)
-        self.speech = SpeechService(self.synthesizer, self.call.playout, config.speech, languages=config.languages)  # type: ignore[arg-type]
+        self.speech = SpeechService(self.synthesizer, self.call.playout, config.speech, agent)  # type: ignore[arg-type]
         self.output = CallOutput(self.call, self.conversation, timeline, ended=self.ended)  # type: ignore[arg-type]
-        agent = AgentVoice(self.reply, self.speech, self.output, self.call.playout, config.barge_in)  # type: ignore[arg-type]
-        turn_taking = TurnTaking(agent, self.conversation, timeline, config, recent=RecentAudio(), smart_turn=None)
+        control = AgentVoice(self.reply, self.speech, self.output, self.call.playout, config.turn_taking.barge_in)  # type: ignore[arg-type]
+        turn_taking = TurnTaking(control, self.conversation, timeline, config, recent=RecentAudio(), smart_turn=None)
         self.worker = PipelineWorker(
             Pipeline([turn_taking, self.reply, self.speech, self.output, self.sink]),
             enable_rtvi=False,
@@ -323,8 +324,10 @@ class Chain:
 
 
 @asynccontextmanager
-async def running(config: CallConfig, tools: Sequence[CallTool] = ()) -> AsyncIterator[Chain]:
-    chain = Chain(config, tools)
+async def running(
+    config: CallConfig, tools: Sequence[CallTool] = (), agent: AgentConfig = SILENT
+) -> AsyncIterator[Chain]:
+    chain = Chain(config, tools, agent)
     runner = WorkerRunner(handle_sigint=False)
     await runner.add_workers(chain.worker)
     async with asyncio.TaskGroup() as group:
@@ -344,7 +347,7 @@ def chain_of() -> Callable[..., AbstractAsyncContextManager[Chain]]:
 
 @pytest.fixture
 async def chain() -> AsyncIterator[Chain]:
-    async with running(CallConfig(greeting="")) as chain:
+    async with running(CallConfig()) as chain:
         yield chain
 
 
@@ -365,5 +368,5 @@ async def chain_with_tools() -> AsyncIterator[Chain]:
         CallTool(Tool("current_time", "", {}), current_time),
         CallTool(Tool("end_call", "", {}), end_call, ends_call=True),
     ]
-    async with running(CallConfig(greeting=""), tools) as chain:
+    async with running(CallConfig(), tools) as chain:
         yield chain

@@ -29,7 +29,7 @@ from llm.fallback import FallbackLanguageModel
 from llm.interface import Ending, LanguageModel, Message, Reply, Sampling, TextDelta, Tool, ToolCall
 from llm.remote.chat_completions import ChatModel
 from pipelines.call import Engines, prepare, run_call
-from pipelines.config import CallConfig
+from pipelines.config import AgentConfig, CallConfig
 from pipelines.replying.conversation import INTERRUPTED
 from pipelines.replying.reply import APOLOGY
 from tts.config import EspeakConfig, OmniSpeechConfig
@@ -41,6 +41,7 @@ from tts.remote.omni import OmniSpeech
 from webrtc.config import WebRTCConfig
 from webrtc.peer.call import Call
 
+AGENT = AgentConfig(greeting="Hello.")
 HOST = "127.0.0.1"
 PATIENCE_S = 30.0  # for what takes a second on a quiet machine
 CHUNKS_BEFORE = 30  # of a stopping sentence: 2.4 s of it
@@ -208,7 +209,7 @@ class EngineServer:
 
 @pytest.fixture(scope="module")
 def config() -> CallConfig:
-    config = CallConfig(greeting="Hello.")
+    config = CallConfig()
     prepare(config)
     return config
 
@@ -288,7 +289,7 @@ class Conversation:
 async def calling(engines: Engines, config: CallConfig) -> AsyncGenerator[Conversation]:
     """A call under way, its greeting heard; it must end as every call does."""
     async with asyncio.TaskGroup() as group, Call(WebRTCConfig(loopback=True)) as call:
-        carried = group.create_task(run_call(call, engines, config, tools=(), observer=Metrics()))
+        carried = group.create_task(run_call(call, engines, AGENT, config, tools=(), observer=Metrics()))
         async with Caller(call) as caller:
             conversation = Conversation(caller)
             await conversation.hears("hello")

@@ -20,7 +20,7 @@ from llm.config import DemoConfig
 from llm.demo.grammar import training_sentences
 from llm.demo.model import DemoMind
 from pipelines.call import Engines, prepare, run_call
-from pipelines.config import CallConfig
+from pipelines.config import AgentConfig, CallConfig
 from tts.config import EspeakConfig
 from tts.espeak.engine import EspeakSynthesizer
 from webrtc.config import WebRTCConfig
@@ -30,10 +30,12 @@ PATIENCE_S = 30.0  # for what takes a second on a quiet machine
 
 Event = dict[str, Any]
 
+AGENT = AgentConfig(greeting="Hello.")
+
 
 @pytest.fixture(scope="module")
 def config() -> CallConfig:
-    config = CallConfig(greeting="Hello.")
+    config = CallConfig()
     prepare(config)
     return config
 
@@ -91,7 +93,7 @@ async def calling(engines: Engines, config: CallConfig) -> AsyncIterator[Convers
     """A call under way, its greeting heard; both ends are gone afterwards."""
     async with asyncio.TaskGroup() as group, Call(WebRTCConfig(loopback=True)) as call:
         tools = Toolbox(ToolsConfig()).for_call()
-        carried = group.create_task(run_call(call, engines, config, tools=tools, observer=Metrics()))
+        carried = group.create_task(run_call(call, engines, AGENT, config, tools=tools, observer=Metrics()))
         async with Caller(call) as caller:
             conversation = Conversation(caller, carried)
             await conversation.hears("hello")

@@ -53,14 +53,14 @@ def test_a_part_keeps_its_profile_kind_when_only_its_settings_are_given(tmp_path
 
 def test_nested_and_listed_values_from_the_environment() -> None:
     environment = {
-        "PARLEY_CALL__TURNS__USE_SMART_TURN": "false",
+        "PARLEY_CALL__TURN_TAKING__USE_SMART_TURN": "false",
         "PARLEY_WEBRTC__SIGNALLING__ALLOWED_ORIGINS": '["https://example.org"]',
-        "PARLEY_CALL__AGENT_NAME": "7",
+        "PARLEY_AGENT__NAME": "7",
     }
     settings = load_settings(None, environment)
-    assert settings.call.turns.use_smart_turn is False
+    assert settings.call.turn_taking.use_smart_turn is False
     assert settings.webrtc.signalling.allowed_origins == ("https://example.org",)
-    assert settings.call.agent_name == "7"
+    assert settings.agent.name == "7"
 
 
 def test_variables_of_a_kubernetes_service_named_parley_are_not_settings() -> None:
@@ -81,7 +81,7 @@ def test_settings_are_frozen() -> None:
             "server.port: wanted less than or equal to 65535, found 70000; correct it, or remove",
         ),
         ("[server]\nprot = 1", "server.prot: no such setting; did you mean port?"),
-        ("[nonsense]\nx = 1", "nonsense: no such setting; there are admission, asr, call"),
+        ("[nonsense]\nx = 1", "nonsense: no such setting; there are admission, agent, asr, call"),
         ("server = 3", "server: wanted a table, found 3; correct it"),
         ('[asr]\nkind = "ears"', "asr.kind: wanted one of 'sphinx', 'voxtral', "),
         ('[tts]\nkind = "mouth"', "tts.kind: wanted one of 'espeak', 'voxtral', "),
@@ -109,7 +109,10 @@ def test_settings_are_frozen() -> None:
             "fallback.tts.0.word_per_minute: no such setting; did you mean words_per_minute?",
         ),
         ('[[fallback.llm]]\nkind = "chat"\nmodel = "m"', "fallback.llm.0.base_url: missing; add it: URL of the API"),
-        ("[call.turns]\ncomplete_ms = 0", "call.turns.complete_ms: wanted greater than 0, found 0; correct it, or"),
+        (
+            "[call.turn_taking.endpointing]\ncomplete_ms = 0",
+            "call.turn_taking.endpointing.complete_ms: wanted greater than 0, found 0; correct it, or",
+        ),
     ],
 )
 def test_each_mistake_in_the_file_is_one_line_that_names_it(tmp_path: Path, toml: str, expected: str) -> None:
@@ -200,7 +203,7 @@ def test_a_folder_for_a_file(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
     file = tmp_path / "parley.toml"
-    file.write_bytes(b'[call]\nagent_name = "\xff"')
+    file.write_bytes(b'[agent]\nname = "\xff"')
     assert "wanted UTF-8" in the_error(file)
 
 
@@ -214,5 +217,5 @@ def test_the_agent_of_the_readme_can_be_loaded(tmp_path: Path) -> None:
     readme = (Path(__file__).resolve().parents[3] / "README.md").read_text()
     (toml,) = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
     settings = load_settings(write(tmp_path, toml), {})
-    assert settings.call.languages == ("en", "fr")
+    assert settings.agent.languages == ("en", "fr")
     assert settings.tools.mcp["menu"].command == ("python", "menu_server.py")

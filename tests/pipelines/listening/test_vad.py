@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import silero_vad
 
-from pipelines.config import VoiceConfig
+from pipelines.config import VadConfig
 from pipelines.listening.silero import RESET_WINDOWS, WINDOW_SAMPLES, SileroStream, session
 from pipelines.listening.vad import MEMORY_SAMPLES, WINDOW_MS, Edge, RecentAudio, VoiceActivity
 
 
 def edges(probabilities: list[float]) -> list[tuple[int, Edge]]:
-    activity = VoiceActivity(VoiceConfig())
+    activity = VoiceActivity(VadConfig())
     found = [(number, activity.update(p)) for number, p in enumerate(probabilities, start=1)]
     return [(number, edge) for number, edge in found if edge]
 

@@ -11,7 +11,7 @@ from llm.interface import Message, TextDelta, Tool, ToolCall
 from pipelines.config import CallConfig, WaitingConfig
 from pipelines.replying.tool_runs import STILL_RUNNING, CallTool
 
-SILENT = CallConfig(greeting="")
+SILENT = CallConfig()
 FILLER = SILENT.waiting.filler
 CALL = ToolCall("1", "look", "{}")
 
@@ -68,7 +68,7 @@ def test_a_caller_is_told_after_a_second_and_a_half(
     ("config", "first"),
     [
         (SILENT, [TextDelta("Let me look.")]),  # the model has said so itself
-        (CallConfig(greeting="", waiting=WaitingConfig(filler="")), []),
+        (CallConfig(waiting=WaitingConfig(filler="")), []),
     ],
 )
 def test_no_filler_where_none_is_wanted(

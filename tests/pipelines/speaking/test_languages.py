@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from llm.interface import TextDelta
-from pipelines.config import CallConfig
+from pipelines.config import AgentConfig, CallConfig
 from pipelines.speaking.languages import SMALL_WORDS, SpokenLanguage, request
 
 SENTENCES = {
@@ -54,9 +54,9 @@ def test_the_mind_is_asked_to_follow_the_caller_if_there_is_a_choice() -> None:
     ("speech", "french_voice"), [({}, "essai"), ({"voices": {"fr": "essayeur"}}, "essayeur"), ({"voice": "x"}, "essai")]
 )
 async def test_the_voice_follows_from_clause_to_clause(speech: Any, french_voice: str, chain_of: Any) -> None:
-    config = CallConfig.model_validate({"greeting": "", "further_languages": ["fr"], "speech": speech})
+    agent = AgentConfig.model_validate({"further_languages": ["fr"], **speech})
     english = (speech.get("voice", "test"), "en")
-    async with chain_of(config) as chain:
+    async with chain_of(CallConfig(), agent=agent) as chain:
         chain.model.scripts += [[TextDelta(SENTENCES["fr"])], [TextDelta(SENTENCES["en"])]]
         await chain.says("what time is it, in French please")
         await chain.play(600)

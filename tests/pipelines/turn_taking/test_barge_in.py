@@ -4,8 +4,8 @@ from dataclasses import asdict, dataclass, replace
 
 import pytest
 
-from pipelines.config import BargeInConfig
 from pipelines.turn_taking.barge_in import Decision, Evidence, asks_for_floor, decide
+from pipelines.turn_taking.config import BargeInConfig
 
 WINDOW_MS = 32
 CONFIG = BargeInConfig()

@@ -9,7 +9,8 @@ import pytest
 from pipecat.frames.frames import InterruptionFrame
 
 from llm.interface import Message, TextDelta, ToolCall
-from pipelines.config import CallConfig, TurnConfig
+from pipelines.config import CallConfig
+from pipelines.turn_taking.config import TurnTakingConfig
 from pipelines.turn_taking.endpointing import Pause, may_be_over
 
 ChainOf = Callable[..., AbstractAsyncContextManager[Any]]
@@ -116,7 +117,7 @@ async def test_a_reply_still_comes_when_a_client_interrupts_its_draft(chain: Any
 
 
 async def test_drafts_can_be_switched_off(chain_of: ChainOf) -> None:
-    async with chain_of(CallConfig(greeting="", turns=TurnConfig(draft_reply=False))) as chain:
+    async with chain_of(CallConfig(turn_taking=TurnTakingConfig(draft_reply=False))) as chain:
         await says_and_pauses(chain, "tell me a story")
         assert not chain.model.asked
         await chain.silence(10)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from pipelines.config import TurnConfig
+from pipelines.turn_taking.config import EndpointingConfig
 from pipelines.turn_taking.endpointing import Pause, PauseHabit, is_turn_over, is_unfinished, required_silence_ms
 
-CONFIG = TurnConfig()
+CONFIG = EndpointingConfig()
 
 
 def pause(words: str = "what time is it", *, silence_ms: int = 0, **facts: object) -> Pause:
