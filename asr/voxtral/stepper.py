@@ -123,9 +123,10 @@ class ListeningStepper(Steppable):
 
     def _settle(self) -> None:
         """Free the slots of streams that are gone, then admit new ones."""
+        arrived = len(self._submitted)  # counted before the flags are read: a slot given up for one of these is seen
         for stream in [stream for stream in self._streams.values() if stream.is_gone]:
             self._end(stream)
-        while self._submitted:
+        for _ in range(arrived):
             stream = self._submitted.popleft()
             if stream.is_gone:
                 continue

@@ -133,11 +133,12 @@ class SpeechStepper(Steppable):
 
     def _settle(self) -> bool:
         """Free the slots of cancelled jobs, then admit new ones; whether there was anything of it to do."""
+        arrived = len(self._submitted)  # counted before the flags are read: a slot given up for one of these is seen
         cancelled = [job for job in self._jobs.values() if job.row.is_cancelled]
         for job in cancelled:
             self._end(job)
-        anything = bool(cancelled or self._submitted)
-        while self._submitted:
+        anything = bool(cancelled or arrived)
+        for _ in range(arrived):
             job = self._submitted.popleft()
             if not job.row.is_cancelled:
                 self._handover.answer(job.outlet, self._admit(job))
