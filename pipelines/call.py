@@ -32,7 +32,7 @@ from pipelines.transport import MICROPHONE_RATE_HZ, CallInput, CallOutput
 from pipelines.turn_taking.agent_control import AgentVoice
 from pipelines.turn_taking.processor import TurnTaking
 from tts.interface import Synthesizer
-from webrtc.peer.call import Call
+from webrtc.interface import Call
 
 
 @dataclass(frozen=True, slots=True)

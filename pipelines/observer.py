@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from pipecat.processors.frameworks.rtvi import models as rtvi
 from pydantic import BaseModel
 
-from webrtc.peer.call import Call
+from webrtc.interface import Call
 
 
 class CallObserver(Protocol):

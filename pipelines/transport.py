@@ -29,7 +29,7 @@ from pipelines.frames import CallerAudioFrame, EndCallFrame, SpokenAudioFrame
 from pipelines.observer import Timeline
 from pipelines.replying.conversation import Conversation
 from pipelines.speaking.heard import HeardLedger
-from webrtc.peer.call import Call, CallClosed, Playout
+from webrtc.interface import Call, CallClosed, Playout
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ class CallOutput(FrameProcessor):
     def cut(self, wanted_epoch: int, *, fade_ms: float) -> None:
         """Silence within one packet; speech from before `wanted_epoch` is dropped from here on."""
         self._wanted_epoch = wanted_epoch
-        position = self._playout.flush(fade_ms)
+        position = self._playout.cut(fade_ms)
         self._hear(self._ledger.take(position))
         if self._behind or self._ledger.has_more or self._heard:
             heard = "".join(self._heard)
@@ -170,7 +170,7 @@ class CallOutput(FrameProcessor):
             while True:
                 self._work.clear()
                 while self._behind or self._ledger.has_more or self._is_speaking:
-                    position = await self._playout.advanced()
+                    position = await self._playout.wait_advanced()
                     self._note_first_packet(position)
                     await self._release(position)
                 await self._work.wait()

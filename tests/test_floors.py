@@ -20,7 +20,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "tts.spoken_text",
         "llm.interface",
         "llm.config",
-        "webrtc.peer.call",
+        "webrtc.interface",
     ),
     "asr": ("asr", "llm"),
     "tts": ("tts", "llm"),

@@ -11,7 +11,7 @@ from agent.serving.loop_lag import LoopLag
 from agent.serving.metrics import Metrics
 from agent.settings.config import AdmissionConfig
 from webrtc.browser.signalling import Refusal
-from webrtc.peer.call import Call, CallError
+from webrtc.interface import Call, CallError
 
 _log = logging.getLogger(__name__)
 
@@ -120,12 +120,7 @@ class CallRegistry:
             finally:
                 duration_s = time.monotonic() - started
                 _log.info("ended after %.0f s", duration_s)
-                self._metrics.call_ended(
-                    duration_s,
-                    late_packets=call.microphone.stats.late,
-                    lost_packets=call.microphone.stats.lost,
-                    stalls=call.playout.stalls,
-                )
+                self._metrics.call_ended(duration_s, call.stats)
 
     def _forget(self, call_id: str) -> None:
         del self._tasks[call_id]

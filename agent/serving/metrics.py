@@ -15,6 +15,8 @@ from prometheus_client import (
     generate_latest,
 )
 
+from webrtc.interface import CallStats
+
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 _REPLY_BUCKETS_S = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0)
@@ -80,12 +82,12 @@ class Metrics:
         """Playout ran dry inside an utterance, this many times."""
         self._underruns.inc(count)
 
-    def call_ended(self, duration_s: float, *, late_packets: int, lost_packets: int, stalls: int) -> None:
+    def call_ended(self, duration_s: float, stats: CallStats) -> None:
         """A call is over: how long it was, and what became of its packets."""
         self._call_seconds.observe(duration_s)
-        self._late_packets.inc(late_packets)
-        self._lost_packets.inc(lost_packets)
-        self._stalls.inc(stalls)
+        self._late_packets.inc(stats.late_packets)
+        self._lost_packets.inc(stats.lost_packets)
+        self._stalls.inc(stats.stalls)
 
     def render(self) -> bytes:
         """The metrics in Prometheus' text format (`CONTENT_TYPE`)."""

@@ -19,7 +19,7 @@ from agent.tools.toolbox import open_toolbox
 from pipelines.call import prepare, run_call
 from webrtc.browser.signalling import PATH as OFFER_PATH
 from webrtc.browser.signalling import Signalling
-from webrtc.peer.call import Call
+from webrtc.interface import Call
 
 _log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from pipelines.config import AgentConfig, CallConfig
 from pipelines.turn_taking.config import TurnTakingConfig
 from webrtc.browser.signalling import Signalling
 from webrtc.config import SignallingConfig, WebRTCConfig
-from webrtc.peer.call import Call
+from webrtc.interface import Call
 
 HOST = "127.0.0.1"
 REPLY = "A tone."

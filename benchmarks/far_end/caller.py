@@ -34,8 +34,9 @@ from benchmarks.far_end.impairment import Impairment, Network
 from benchmarks.far_end.waveform import SAMPLE_RATE_HZ, Recording
 from webrtc.media.microphone import divert_packets
 from webrtc.media.opus import OpusDecoder, PacketEncoder, packet_duration_ticks
-from webrtc.peer.call import Call, SessionDescription
+from webrtc.peer.call import PeerCall
 from webrtc.peer.loopback import offer_loopback
+from webrtc.peer.offer import SessionDescription
 
 BITRATE_BPS = 32_000  # what Chromium sends for one channel of speech
 CONNECT_TIMEOUT_S = 15.0
@@ -166,7 +167,7 @@ class Caller:
 
     def __init__(
         self,
-        server: str | Call,
+        server: str | PeerCall,
         *,
         network: Network | None = None,
         token: str | None = None,
@@ -175,7 +176,7 @@ class Caller:
         """Prepare a call.
 
         Args:
-            server: address of a server such as http://127.0.0.1:7860, or a Call of this process.
+            server: address of a server such as http://127.0.0.1:7860, or a PeerCall of this process.
             network: how packets to the server fare.
             token: call token, where the server asks for one.
             packet_ms: duration of the packets that `say` is given or encodes: 10, 20, 40 or 60.
@@ -309,7 +310,7 @@ class Caller:
 
     async def _answer(self) -> RTCSessionDescription:
         offer = self._peer.localDescription
-        if isinstance(self._server, Call):
+        if isinstance(self._server, PeerCall):
             answer = await self._server.answer(SessionDescription(offer.sdp, offer.type))
             return RTCSessionDescription(sdp=answer.sdp, type=answer.type)
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}

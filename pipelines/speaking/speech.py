@@ -30,7 +30,7 @@ from pipelines.speaking.clauses import ClauseSplitter
 from pipelines.speaking.languages import SpokenLanguage
 from tts.interface import SpeechChunk, SynthesisError, Synthesizer, Utterance
 from tts.spoken_text import spoken
-from webrtc.peer.call import CallClosed, Playout
+from webrtc.interface import CallClosed, Playout
 
 logger = logging.getLogger(__name__)
 
@@ -222,7 +222,7 @@ class SpeechService(AIService):
                 return
             if self._is_held and self._utterance:
                 self._utterance.hold()
-            await self._playout.advanced()
+            await self._playout.wait_advanced()
 
     def _lead_ms(self) -> float:
         return max(0, self._pushed_samples - self._playout.position_samples) * 1000 / self._synthesizer.sample_rate_hz

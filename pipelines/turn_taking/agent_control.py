@@ -6,7 +6,7 @@ from pipelines.replying.reply import ReplyService
 from pipelines.speaking.speech import SpeechService
 from pipelines.transport import CallOutput
 from pipelines.turn_taking.config import BargeInConfig
-from webrtc.peer.call import Playout
+from webrtc.interface import Playout
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,11 @@ class AgentVoice:
 
     def hush(self) -> None:
         """Fall silent; what playout has stays where it is."""
-        self.playout.hush(self.config.ramp_ms)
+        self.playout.mute(self.config.ramp_ms)
 
     def resume(self) -> None:
         """Go on as if nothing had been: not one sample is lost or repeated."""
-        self.playout.restore(self.config.ramp_ms)
+        self.playout.resume(self.config.ramp_ms)
         self.speech.resume()
 
     def silence(self) -> None:

@@ -63,16 +63,16 @@ class ManualPlayout:
     def duck(self, gain_db: float, ramp_ms: float) -> None:
         self._queue.set_gain(10 ** (gain_db / 20), ramp_ms=ramp_ms)
 
-    def hush(self, ramp_ms: float) -> None:
-        self._queue.hush(ramp_ms=ramp_ms)
+    def mute(self, ramp_ms: float) -> None:
+        self._queue.mute(ramp_ms=ramp_ms)
 
-    def restore(self, ramp_ms: float) -> None:
+    def resume(self, ramp_ms: float) -> None:
         self._queue.set_gain(1.0, ramp_ms=ramp_ms)
 
-    def flush(self, fade_ms: float) -> int:
-        return self._queue.flush(fade_ms=fade_ms)
+    def cut(self, fade_ms: float) -> int:
+        return self._queue.cut(fade_ms=fade_ms)
 
-    async def advanced(self) -> int:
+    async def wait_advanced(self) -> int:
         await self._advanced.wait()
         return self.position_samples
 

@@ -39,7 +39,7 @@ from tts.interface import SpeechChunk, Synthesizer, Utterance
 from tts.remote.engine import RemoteSynthesizer
 from tts.remote.omni import OmniSpeech
 from webrtc.config import WebRTCConfig
-from webrtc.peer.call import Call
+from webrtc.peer.call import PeerCall
 
 AGENT = AgentConfig(greeting="Hello.")
 HOST = "127.0.0.1"
@@ -288,7 +288,7 @@ class Conversation:
 @asynccontextmanager
 async def calling(engines: Engines, config: CallConfig) -> AsyncGenerator[Conversation]:
     """A call under way, its greeting heard; it must end as every call does."""
-    async with asyncio.TaskGroup() as group, Call(WebRTCConfig(loopback=True)) as call:
+    async with asyncio.TaskGroup() as group, PeerCall(WebRTCConfig(loopback=True)) as call:
         carried = group.create_task(run_call(call, engines, AGENT, config, tools=(), observer=Metrics()))
         async with Caller(call) as caller:
             conversation = Conversation(caller)

@@ -24,7 +24,7 @@ from pipelines.config import AgentConfig, CallConfig
 from tts.config import EspeakConfig
 from tts.espeak.engine import EspeakSynthesizer
 from webrtc.config import WebRTCConfig
-from webrtc.peer.call import Call
+from webrtc.peer.call import PeerCall
 
 PATIENCE_S = 30.0  # for what takes a second on a quiet machine
 
@@ -91,7 +91,7 @@ class Conversation:
 @asynccontextmanager
 async def calling(engines: Engines, config: CallConfig) -> AsyncIterator[Conversation]:
     """A call under way, its greeting heard; both ends are gone afterwards."""
-    async with asyncio.TaskGroup() as group, Call(WebRTCConfig(loopback=True)) as call:
+    async with asyncio.TaskGroup() as group, PeerCall(WebRTCConfig(loopback=True)) as call:
         tools = Toolbox(ToolsConfig()).for_call()
         carried = group.create_task(run_call(call, engines, AGENT, config, tools=tools, observer=Metrics()))
         async with Caller(call) as caller:

@@ -20,12 +20,13 @@ from pydantic import BaseModel, ValidationError
 
 from webrtc.browser.schemas import CandidatesBody, OfferBody
 from webrtc.config import WebRTCConfig
-from webrtc.errors import CallClosed, CallError, CandidateRejected, OfferRejected, RestartRefused
 from webrtc.http.origins import OriginRefused, Origins
 from webrtc.http.proxies import TrustedProxies
 from webrtc.http.rate import OfferRate
 from webrtc.http.tokens import CallTokens, TokenRejected
-from webrtc.peer.call import Call, Candidate
+from webrtc.interface import CallClosed, CallError, CandidateRejected, OfferRejected, RestartRefused
+from webrtc.peer.call import PeerCall
+from webrtc.peer.connection import Candidate
 from webrtc.peer.offer import SessionDescription
 
 PATH = "/api/offer"
@@ -49,7 +50,7 @@ class Signalling:
     """The routes under which callers come in; answered calls are handed to their owner at once."""
 
     def __init__(
-        self, config: WebRTCConfig, *, accept: Callable[[Call], None], admit: Callable[[], Refusal | None]
+        self, config: WebRTCConfig, *, accept: Callable[[PeerCall], None], admit: Callable[[], Refusal | None]
     ) -> None:
         """Take calls with these settings.
 
@@ -62,7 +63,7 @@ class Signalling:
         self._limits = config.signalling
         self._accept = accept
         self._admit = admit
-        self._calls: dict[str, Call] = {}  # by pc_id: unguessable, unlike the id in the log
+        self._calls: dict[str, PeerCall] = {}  # by pc_id: unguessable, unlike the id in the log
         self._rate = OfferRate(self._limits.offers_per_minute)
         secret = self._limits.token_secret
         self._tokens = (
@@ -97,7 +98,7 @@ class Signalling:
             raise _busy(Refusal("all lines are busy; call again in a moment"))
         pc_id = secrets.token_urlsafe(16)
         async with AsyncExitStack() as stack:
-            call = Call(self._config)
+            call = PeerCall(self._config)
             stack.push_async_callback(call.close)
             self._calls[pc_id] = call
             call.when_closed(lambda: self._calls.pop(pc_id, None))
@@ -198,7 +199,7 @@ class Signalling:
             raise _error(web.HTTPBadRequest, f"{where}: {first['msg']}") from error
 
 
-async def _answered(call: Call, offer: SessionDescription) -> SessionDescription:
+async def _answered(call: PeerCall, offer: SessionDescription) -> SessionDescription:
     try:
         return await call.answer(offer)
     except RestartRefused as error:

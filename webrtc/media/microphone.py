@@ -17,27 +17,18 @@ from av.error import FFmpegError
 from numpy.typing import NDArray
 
 from webrtc.config import JitterConfig
+from webrtc.interface import MICROPHONE_RATE_HZ, MicrophoneFrame
 from webrtc.media.concealment import Concealer
 from webrtc.media.jitter import Gap, JitterBuffer, JitterStats, Packet
 from webrtc.media.mailbox import Mailbox
 from webrtc.media.opus import OpusDecoder, packet_duration_ticks
 from webrtc.media.resampling import FACTOR, Decimator
 
-SAMPLE_RATE_HZ = 16_000
 FRAME_MS = 20
-FRAME_SAMPLES = SAMPLE_RATE_HZ * FRAME_MS // 1000
+FRAME_SAMPLES = MICROPHONE_RATE_HZ * FRAME_MS // 1000
 CONCEALMENT_FADE_MS = 60
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class MicrophoneFrame:
-    """20 ms of the caller's audio."""
-
-    samples: NDArray[np.float32]  # [320], 16 kHz mono in [-1, 1]
-    position_samples: int  # of the first sample, since the first packet of the call
-    is_concealed: bool  # some of it was made up, because packets were missing
 
 
 class Microphone:
@@ -52,7 +43,7 @@ class Microphone:
         self._decoder = OpusDecoder()
         self._decimator = Decimator()
         self._concealer = Concealer(
-            memory_samples=FRAME_SAMPLES, fade_samples=SAMPLE_RATE_HZ * CONCEALMENT_FADE_MS // 1000
+            memory_samples=FRAME_SAMPLES, fade_samples=MICROPHONE_RATE_HZ * CONCEALMENT_FADE_MS // 1000
         )
         self._frames: Mailbox[MicrophoneFrame] = Mailbox(max(1, capacity_ms // FRAME_MS))
         self._pending = np.empty(0, np.float32)

@@ -14,7 +14,7 @@ from aiortc.mediastreams import MediaStreamError
 from av.stream import Stream
 from numpy.typing import NDArray
 
-from webrtc.errors import CallClosed
+from webrtc.interface import CallClosed
 from webrtc.media.opus import PACKET_MS, RTP_RATE_HZ, SPEECH_PACKET_SAMPLES, SPEECH_RATE_HZ, OpusEncoder
 from webrtc.media.pacing import Pacer
 from webrtc.media.speech_queue import SpeechQueue
@@ -53,7 +53,7 @@ class Playout(MediaStreamTrack):
 
     @property
     def written_samples(self) -> int:
-        """Speech accepted; after a flush, where speech ends."""
+        """Speech accepted; after a cut, where speech ends."""
         return self._queue.written_samples
 
     @property
@@ -93,23 +93,23 @@ class Playout(MediaStreamTrack):
         """Go on more quietly."""
         self._queue.set_gain(10 ** (gain_db / 20), ramp_ms=ramp_ms)
 
-    def hush(self, ramp_ms: float = 10.0) -> None:
-        """Fade to silence and wait: `restore` goes on with the next sample, `flush` drops what waits."""
-        self._queue.hush(ramp_ms=ramp_ms)
+    def mute(self, ramp_ms: float = 10.0) -> None:
+        """Fade to silence and wait: `resume` goes on with the next sample, `cut` drops what waits."""
+        self._queue.mute(ramp_ms=ramp_ms)
 
-    def restore(self, ramp_ms: float = 10.0) -> None:
+    def resume(self, ramp_ms: float = 10.0) -> None:
         """Back to full loudness."""
         self._queue.set_gain(1.0, ramp_ms=ramp_ms)
 
-    def flush(self, fade_ms: float = 10.0) -> int:
+    def cut(self, fade_ms: float = 10.0) -> int:
         """Fade out within the next packet and drop the rest; what is written afterwards has full loudness.
 
         Returns:
             The position at which speech ends.
         """
-        return self._queue.flush(fade_ms=fade_ms)
+        return self._queue.cut(fade_ms=fade_ms)
 
-    async def advanced(self) -> int:
+    async def wait_advanced(self) -> int:
         """Wait until the next packet was handed to the sender; returns `position_samples`.
 
         Raises:

@@ -1,6 +1,6 @@
 """The speech that waits for its playout, and the gain it is played with; knows nothing of packets or clocks.
 
-Every accepted sample leaves once and in order, unless it is flushed. Gain, fade and flush act from the next sample
+Every accepted sample leaves once and in order, unless it is cut. Gain, fade and cut act from the next sample
 that leaves. Positions count samples of speech since the call began; silence between them is not counted.
 """
 
@@ -21,7 +21,7 @@ class SpeechQueue:
         self._chunks: deque[NDArray[np.float32]] = deque()
         self._waiting_samples = 0
         self._is_in_utterance = False
-        self._is_hushed = False
+        self._is_muted = False
         self._gain = 1.0
         self._target_gain = 1.0
         self._gain_step = 0.0  # per sample, positive
@@ -61,19 +61,19 @@ class SpeechQueue:
         """The utterance is complete: running dry from here on is no underrun."""
         self._is_in_utterance = False
 
-    def hush(self, *, ramp_ms: float) -> None:
+    def mute(self, *, ramp_ms: float) -> None:
         """Fade to silence and stay there; what waits stays where it is until the gain is set again."""
         self.set_gain(0.0, ramp_ms=ramp_ms)
-        self._is_hushed = True
+        self._is_muted = True
 
     def set_gain(self, gain: float, *, ramp_ms: float) -> None:
         """Move to `gain` (1.0 is unchanged) linearly within `ramp_ms`."""
-        self._is_hushed = False
+        self._is_muted = False
         ramp_samples = max(1, round(ramp_ms * self._sample_rate_hz / 1000))
         self._target_gain = gain
         self._gain_step = abs(gain - self._gain) / ramp_samples
 
-    def flush(self, *, fade_ms: float) -> int:
+    def cut(self, *, fade_ms: float) -> int:
         """Fade out and drop the rest; gain is unity again for what is written next.
 
         Returns:
@@ -87,7 +87,7 @@ class SpeechQueue:
         if fade_samples:
             self._chunks.append(tail.astype(np.float32))
         self._gain = self._target_gain = 1.0
-        self._is_in_utterance = self._is_hushed = False
+        self._is_in_utterance = self._is_muted = False
         return self.written_samples
 
     def pop(self, count: int) -> NDArray[np.float32]:
@@ -105,8 +105,8 @@ class SpeechQueue:
         return samples
 
     def _audible_samples(self, count: int) -> int:
-        """How many of the next `count` samples are heard: all, or while hushed the rest of the fade."""
-        if not self._is_hushed:
+        """How many of the next `count` samples are heard: all, or while muted the rest of the fade."""
+        if not self._is_muted:
             return count
         return min(count, round(self._gain / self._gain_step)) if self._gain_step else 0
 

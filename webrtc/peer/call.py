@@ -1,8 +1,8 @@
-"""One connected caller: a microphone, a playout, messages both ways, and an end. Transport only.
+"""A call over one peer connection: answered, entered and left.
 
-A call is answered, entered and left::
+::
 
-    call = Call(config)
+    call = PeerCall(config)
     answer = await call.answer(offer)  # goes back to the caller
     async with call:
         await call.wait_connected()
@@ -16,58 +16,34 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from webrtc.close_reason import CloseReason
 from webrtc.config import WebRTCConfig
-from webrtc.errors import (
+from webrtc.interface import (
     CallClosed,
     CallError,
+    CallStats,
     CandidateRejected,
-    MalformedOffer,
-    NoAudio,
-    NoCandidates,
-    NoOpus,
+    CloseReason,
     NotConnected,
-    OfferRejected,
     RestartRefused,
 )
 from webrtc.media.mailbox import Mailbox
-from webrtc.media.microphone import Microphone, MicrophoneFrame
+from webrtc.media.microphone import Microphone
 from webrtc.media.playout import Playout
 from webrtc.peer.connection import Candidate, add_candidate, close_peer, negotiate, new_peer
 from webrtc.peer.loopback import offer_loopback
 from webrtc.peer.messages import Messages
 from webrtc.peer.offer import MAX_CANDIDATES, OfferedConnection, SessionDescription, check_offer
 
-__all__ = [
-    "Call",
-    "CallClosed",
-    "CallError",
-    "Candidate",
-    "CandidateRejected",
-    "CloseReason",
-    "MalformedOffer",
-    "Microphone",
-    "MicrophoneFrame",
-    "NoAudio",
-    "NoCandidates",
-    "NoOpus",
-    "NotConnected",
-    "OfferRejected",
-    "Playout",
-    "RestartRefused",
-    "SessionDescription",
-]
-
 MAX_UTF8_BYTES = 4  # of one character
 
 logger = logging.getLogger(__name__)
 
 
-class Call:
-    """One peer connection. Leaving the context takes it down, whatever its state."""
+class PeerCall:
+    """See `webrtc.interface.Call`. Leaving the context takes the peer connection down, whatever its state."""
 
     def __init__(self, config: WebRTCConfig) -> None:
-        self.id = secrets.token_hex(4)
+        self.id = secrets.token_hex(16)
         self.microphone = Microphone(config.jitter, capacity_ms=config.microphone_capacity_ms, call_id=self.id)
         self.playout = Playout(capacity_ms=config.playout_capacity_ms, bitrate_bps=config.bitrate_bps, call_id=self.id)
         self._messages = Messages(capacity=config.message_capacity, max_chars=config.max_message_chars, call_id=self.id)
@@ -109,6 +85,12 @@ class Call:
     def close_reason(self) -> CloseReason | None:
         """Why the call ended; None while it lasts."""
         return self._close_reason
+
+    @property
+    def stats(self) -> CallStats:
+        """What became of the packets so far."""
+        received = self.microphone.stats
+        return CallStats(late_packets=received.late, lost_packets=received.lost, stalls=self.playout.stalls)
 
     async def answer(self, offer: SessionDescription) -> SessionDescription:
         """The answer to an offer; a later offer of the same connection renegotiates it.

@@ -18,7 +18,7 @@ from aiortc.rtcconfiguration import RTCBundlePolicy
 from aiortc.sdp import candidate_from_sdp
 
 from webrtc.config import WebRTCConfig
-from webrtc.errors import CallClosed, CallError, CandidateRejected, MalformedOffer
+from webrtc.interface import CallClosed, CallError, CandidateRejected, MalformedOffer
 from webrtc.media.microphone import Microphone, divert_packets
 from webrtc.media.playout import Playout
 from webrtc.peer.offer import SessionDescription

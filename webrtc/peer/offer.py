@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from aiortc.sdp import MediaDescription
 from aiortc.sdp import SessionDescription as ParsedDescription
 
-from webrtc.errors import MalformedOffer, NoAudio, NoCandidates, NoOpus
+from webrtc.interface import MalformedOffer, NoAudio, NoCandidates, NoOpus
 
 MAX_MEDIA_LINES = 8
 MAX_CANDIDATES = 64

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from types import SimpleNamespace
 from typing import Self, cast
 
 import pytest
@@ -13,7 +12,7 @@ from agent.serving.calls import CallRegistry
 from agent.serving.loop_lag import MIN_SAMPLES, LoopLag
 from agent.serving.metrics import Metrics
 from agent.settings.config import AdmissionConfig
-from webrtc.peer.call import Call, CallError
+from webrtc.interface import Call, CallError, CallStats
 
 
 class FakeCall:
@@ -25,8 +24,7 @@ class FakeCall:
         self.over = asyncio.Event()
         self.is_open = False
         self.was_closed = False
-        self.microphone = SimpleNamespace(stats=SimpleNamespace(late=1, lost=2))
-        self.playout = SimpleNamespace(stalls=3)
+        self.stats = CallStats(late_packets=1, lost_packets=2, stalls=3)
 
     async def __aenter__(self) -> Self:
         self.is_open = True

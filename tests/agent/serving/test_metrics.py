@@ -2,6 +2,7 @@
 
 from agent.serving.metrics import Metrics
 from pipelines.observer import CallObserver
+from webrtc.interface import CallStats
 
 
 async def test_a_call_observed() -> None:
@@ -11,7 +12,7 @@ async def test_a_call_observed() -> None:
     observer.decision("cut", 250)
     observer.decision("resume", 300)
     observer.underrun(2)
-    metrics.call_ended(12.0, late_packets=3, lost_packets=4, stalls=1)
+    metrics.call_ended(12.0, CallStats(late_packets=3, lost_packets=4, stalls=1))
     value = metrics.registry.get_sample_value
     assert value("parley_reply_latency_seconds_bucket", {"le": "0.7"}) == 1
     assert value("parley_reply_latency_seconds_bucket", {"le": "0.6"}) == 0

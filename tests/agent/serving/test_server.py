@@ -16,7 +16,7 @@ from agent.serving.loop_lag import MIN_SAMPLES, LoopLag
 from agent.serving.metrics import Metrics
 from agent.serving.server import PAGE, application
 from agent.settings.config import load_settings
-from webrtc.peer.call import Call
+from webrtc.interface import Call
 
 
 @dataclass

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from benchmarks.far_end import waveform
 from benchmarks.far_end.caller import Caller, CallRefused, HeardPacket, encode
 from webrtc.config import WebRTCConfig
-from webrtc.peer.call import Call
+from webrtc.peer.call import PeerCall
 
 WAIT_S = 15.0
 
@@ -57,7 +57,7 @@ def test_encoding_refuses_anything_but_one_channel_of_float32(bad: NDArray[np.fl
 
 
 async def test_utterances_follow_one_another_from_the_start_of_a_packet(config: WebRTCConfig) -> None:
-    async with Call(config) as call, Caller(call) as caller, asyncio.timeout(WAIT_S):
+    async with PeerCall(config) as call, Caller(call) as caller, asyncio.timeout(WAIT_S):
         async with asyncio.TaskGroup() as group:
             first = group.create_task(caller.say(tone(0.1)))
             second = group.create_task(caller.say_packets(encode(tone(0.1))))
@@ -70,7 +70,7 @@ async def test_utterances_follow_one_another_from_the_start_of_a_packet(config: 
 
 
 async def test_what_is_not_yet_said_can_be_dropped(config: WebRTCConfig) -> None:
-    async with Call(config) as call, Caller(call) as caller, asyncio.timeout(WAIT_S):
+    async with PeerCall(config) as call, Caller(call) as caller, asyncio.timeout(WAIT_S):
         await caller.say_packets(encode(tone(60.0)))
         async for frame in call.microphone:
             if np.abs(frame.samples).max() > 0.3:
@@ -82,7 +82,7 @@ async def test_what_is_not_yet_said_can_be_dropped(config: WebRTCConfig) -> None
 
 
 async def test_lost_packets_are_lost_on_the_way_and_not_in_the_sequence(config: WebRTCConfig) -> None:
-    async with Call(config) as call, Caller(call) as caller, asyncio.timeout(WAIT_S):
+    async with PeerCall(config) as call, Caller(call) as caller, asyncio.timeout(WAIT_S):
         await anext(call.microphone)
         caller.lose_packets(3)
         for _ in range(20):
@@ -91,16 +91,16 @@ async def test_lost_packets_are_lost_on_the_way_and_not_in_the_sequence(config: 
 
 
 async def test_what_is_heard_is_heard_after_it_was_spoken(config: WebRTCConfig) -> None:
-    async with Call(config) as call, Caller(call) as caller, asyncio.timeout(WAIT_S):
-        await call.playout.advanced()
+    async with PeerCall(config) as call, Caller(call) as caller, asyncio.timeout(WAIT_S):
+        await call.playout.wait_advanced()
         spoken_s = asyncio.get_running_loop().time()
         call.playout.write(tone(0.5, 24_000))
         call.playout.finish()
         while call.playout.lead_samples:
-            await call.playout.advanced()
+            await call.playout.wait_advanced()
         flushed_s = asyncio.get_running_loop().time()
         for _ in range(3):
-            await call.playout.advanced()
+            await call.playout.wait_advanced()
         onset_s = waveform.onset_s(caller.recording(), spoken_s)
         assert onset_s is not None
         assert spoken_s < onset_s < flushed_s

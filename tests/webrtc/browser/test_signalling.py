@@ -17,7 +17,8 @@ from benchmarks.far_end.caller import Caller, CallRefused
 from webrtc.browser.signalling import PATH, Refusal, Signalling
 from webrtc.config import SignallingConfig, WebRTCConfig
 from webrtc.http.tokens import CallTokens
-from webrtc.peer.call import Call, CloseReason
+from webrtc.interface import CloseReason
+from webrtc.peer.call import PeerCall
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -30,7 +31,7 @@ class Owner:
 
     config: WebRTCConfig
     group: asyncio.TaskGroup
-    calls: list[Call] = field(default_factory=list)
+    calls: list[PeerCall] = field(default_factory=list)
     refusals: list[Refusal | None] = field(default_factory=list)  # of the next offers; then None
 
     async def serve(self, **limits: object) -> TestClient[web.Request, web.Application]:
@@ -43,11 +44,11 @@ class Owner:
     def _admit(self) -> Refusal | None:
         return self.refusals.pop(0) if self.refusals else None
 
-    def _accept(self, call: Call) -> None:
+    def _accept(self, call: PeerCall) -> None:
         self.calls.append(call)
         self.group.create_task(self._hold(call))
 
-    async def _hold(self, call: Call) -> None:
+    async def _hold(self, call: PeerCall) -> None:
         async with call:
             await call.wait_closed()
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from benchmarks.far_end.caller import encode
 from webrtc.config import JitterConfig
-from webrtc.media.microphone import FRAME_SAMPLES, SAMPLE_RATE_HZ, Microphone, MicrophoneFrame, divert_packets
+from webrtc.interface import MICROPHONE_RATE_HZ, MicrophoneFrame
+from webrtc.media.microphone import FRAME_SAMPLES, Microphone, divert_packets
 
 InVirtualTime = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -54,7 +55,7 @@ def test_any_packet_gives_frames_of_20_ms(in_virtual_time: InVirtualTime, packet
     assert not any(frame.is_concealed for frame in frames)
     samples = np.concatenate([frame.samples for frame in frames])[3_200:16_000]
     assert np.sqrt(np.mean(samples**2)) == pytest.approx(0.3 / np.sqrt(2), rel=0.1)
-    strongest_hz = int(np.argmax(np.abs(np.fft.rfft(samples)))) * SAMPLE_RATE_HZ / samples.size
+    strongest_hz = int(np.argmax(np.abs(np.fft.rfft(samples)))) * MICROPHONE_RATE_HZ / samples.size
     assert strongest_hz == pytest.approx(400, abs=5)
 
 

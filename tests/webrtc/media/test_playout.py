@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from aiortc.mediastreams import MediaStreamError
 
-from webrtc.errors import CallClosed
+from webrtc.interface import CallClosed
 from webrtc.media.opus import OpusDecoder
 from webrtc.media.playout import SAMPLE_RATE_HZ, Playout
 
@@ -79,9 +79,9 @@ def test_what_is_written_between_two_packets_is_in_the_next(in_virtual_time: InV
             if n == 15:
                 playout.duck()
             if n == 20:
-                playout.restore()
+                playout.resume()
             if n == 30:
-                assert playout.flush() == 25 * PACKET_SAMPLES + 240
+                assert playout.cut() == 25 * PACKET_SAMPLES + 240
                 assert playout.lead_samples == 240
             levels.append(float(np.sqrt(np.mean(decoder.decode(bytes(await playout.recv())) ** 2))))
         assert playout.position_samples == playout.written_samples == 25 * PACKET_SAMPLES + 240
@@ -106,7 +106,7 @@ def test_advanced_tells_every_packet_to_everybody(in_virtual_time: InVirtualTime
         seen: list[int] = []
 
         async def watch() -> None:
-            seen.extend([await playout.advanced() for _ in range(3)])
+            seen.extend([await playout.wait_advanced() for _ in range(3)])
 
         async with asyncio.TaskGroup() as group:
             group.create_task(watch())
@@ -126,7 +126,7 @@ def test_the_end_wakes_who_waits(in_virtual_time: InVirtualTime) -> None:
 
         async def watch() -> None:
             with pytest.raises(CallClosed, match="call test is over"):
-                await playout.advanced()
+                await playout.wait_advanced()
 
         async with asyncio.TaskGroup() as group:
             group.create_task(watch())

@@ -130,7 +130,7 @@ def test_a_restored_gain_before_the_ramp_began_changes_nothing(queue: SpeechQueu
 def test_flush_fades_within_the_next_block_and_says_where_speech_ends(queue: SpeechQueue) -> None:
     queue.write(np.full(10_000, 0.5, np.float32))
     queue.pop(BLOCK)
-    end = queue.flush(fade_ms=10)
+    end = queue.cut(fade_ms=10)
     assert end == queue.written_samples == BLOCK + 240
     tail = queue.pop(BLOCK)
     assert np.all(np.diff(tail[:240]) < 0)
@@ -142,15 +142,15 @@ def test_flush_fades_within_the_next_block_and_says_where_speech_ends(queue: Spe
 
 def test_flush_of_less_than_the_fade_fades_what_there_is(queue: SpeechQueue) -> None:
     queue.write(np.full(100, 0.5, np.float32))
-    assert queue.flush(fade_ms=10) == 100
+    assert queue.cut(fade_ms=10) == 100
     tail = queue.pop(BLOCK)
     assert tail[0] == 0.5
     assert tail[99] == 0
 
 
 def test_flush_of_nothing_is_harmless(queue: SpeechQueue) -> None:
-    assert queue.flush(fade_ms=10) == 0
-    assert queue.flush(fade_ms=10) == 0
+    assert queue.cut(fade_ms=10) == 0
+    assert queue.cut(fade_ms=10) == 0
     assert not queue.pop(BLOCK).any()
 
 
@@ -158,7 +158,7 @@ def test_flushed_while_ducked_the_fade_begins_ducked_and_the_next_speech_is_loud
     queue.write(np.full(10_000, 0.5, np.float32))
     queue.set_gain(0.2, ramp_ms=10)
     queue.pop(BLOCK)
-    end = queue.flush(fade_ms=10)
+    end = queue.cut(fade_ms=10)
     assert queue.write(np.full(BLOCK, 0.25, np.float32)) == end
     block = queue.pop(BLOCK)
     assert block[0] == pytest.approx(0.1, rel=1e-4)
@@ -168,7 +168,7 @@ def test_flushed_while_ducked_the_fade_begins_ducked_and_the_next_speech_is_loud
 def test_hushed_speech_waits_and_goes_on_with_the_next_sample(queue: SpeechQueue) -> None:
     spoken = ramp(4 * BLOCK) + np.float32(0.1)
     queue.write(spoken)
-    queue.hush(ramp_ms=10)
+    queue.mute(ramp_ms=10)
     fading, hushed = queue.pop(BLOCK), queue.pop(BLOCK)
     np.testing.assert_allclose(fading[:240], spoken[:240] * (1 - np.arange(1, 241) / 240), atol=1e-6)
     assert not fading[240:].any()
@@ -183,8 +183,8 @@ def test_hushed_speech_waits_and_goes_on_with_the_next_sample(queue: SpeechQueue
 
 def test_hushed_speech_can_be_flushed_unheard(queue: SpeechQueue) -> None:
     queue.write(ramp(4 * BLOCK))
-    queue.hush(ramp_ms=10)
+    queue.mute(ramp_ms=10)
     queue.pop(BLOCK)
-    assert queue.flush(fade_ms=10) == queue.written_samples == 240
+    assert queue.cut(fade_ms=10) == queue.written_samples == 240
     assert queue.write(ramp(BLOCK)) == 240
     np.testing.assert_array_equal(queue.pop(BLOCK), ramp(BLOCK))

@@ -7,8 +7,8 @@ from typing import Any, cast
 import pytest
 
 from pipelines.transport import CallInput
+from webrtc.interface import Call
 from webrtc.media.mailbox import Mailbox
-from webrtc.peer.call import Call
 
 
 async def test_what_is_not_json_does_not_end_the_reading(monkeypatch: pytest.MonkeyPatch) -> None:

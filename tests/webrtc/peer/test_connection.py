@@ -6,9 +6,10 @@ import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection
 
 from webrtc.config import WebRTCConfig
+from webrtc.interface import MalformedOffer
 from webrtc.peer import call as call_module
-from webrtc.peer.call import Call, MalformedOffer, SessionDescription
-from webrtc.peer.offer import OfferedConnection
+from webrtc.peer.call import PeerCall
+from webrtc.peer.offer import OfferedConnection, SessionDescription
 
 
 @pytest.mark.usefixtures("nothing_left")
@@ -23,7 +24,7 @@ async def test_an_offer_that_leaves_aiortc_half_way(
     await peer.setLocalDescription(await peer.createOffer())
     sdp = re.sub("a=group:BUNDLE.*\r", f"a=group:BUNDLE {bundle}\r", peer.localDescription.sdp)
     await peer.close()
-    async with Call(config) as call:
+    async with PeerCall(config) as call:
         with pytest.raises(MalformedOffer):
             await call.answer(SessionDescription(sdp, "offer"))
     assert ("its parts are stopped" in caplog.text) is (bundle == "9 0")

@@ -5,7 +5,7 @@ import re
 import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection
 
-from webrtc.errors import MalformedOffer, NoAudio, NoCandidates, NoOpus, OfferRejected
+from webrtc.interface import MalformedOffer, NoAudio, NoCandidates, NoOpus, OfferRejected
 from webrtc.peer.offer import SessionDescription, check_offer
 
 

@@ -16,17 +16,17 @@ from benchmarks.far_end import waveform
 from benchmarks.far_end.caller import Caller, encode
 from benchmarks.far_end.impairment import Network
 from webrtc.config import WebRTCConfig
-from webrtc.peer.call import (
-    Call,
+from webrtc.interface import (
     CallClosed,
-    Candidate,
     CandidateRejected,
     CloseReason,
     MicrophoneFrame,
     NotConnected,
     RestartRefused,
-    SessionDescription,
 )
+from webrtc.peer.call import PeerCall
+from webrtc.peer.connection import Candidate
+from webrtc.peer.offer import SessionDescription
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -55,7 +55,7 @@ async def other_peer(*kinds: str) -> Any:
 
 
 async def test_the_caller_is_heard_as_said(config: WebRTCConfig) -> None:
-    async with Call(config) as call, Caller(call) as caller, asyncio.timeout(WAIT_S):
+    async with PeerCall(config) as call, Caller(call) as caller, asyncio.timeout(WAIT_S):
         await call.wait_connected()
         await caller.say_packets(encode(tone(1.0, 48_000)))
         frames = [await anext(call.microphone) for _ in range(60)]
@@ -68,7 +68,7 @@ async def test_the_caller_is_heard_as_said(config: WebRTCConfig) -> None:
 
 
 async def test_stereo_packets_of_60_ms_are_heard(config: WebRTCConfig) -> None:
-    async with Call(config) as call, Caller(call, packet_ms=60) as caller, asyncio.timeout(WAIT_S):
+    async with PeerCall(config) as call, Caller(call, packet_ms=60) as caller, asyncio.timeout(WAIT_S):
         await caller.say_packets(encode(tone(0.6, 48_000), packet_ms=60, channels=2))
         loudest = 0.0
         async for frame in call.microphone:
@@ -78,16 +78,16 @@ async def test_stereo_packets_of_60_ms_are_heard(config: WebRTCConfig) -> None:
 
 
 async def test_what_is_written_is_heard_whole_and_once(config: WebRTCConfig) -> None:
-    async with Call(config) as call, Caller(call) as caller, asyncio.timeout(WAIT_S):
+    async with PeerCall(config) as call, Caller(call) as caller, asyncio.timeout(WAIT_S):
         rng = np.random.default_rng(0)
         spoken = np.interp(np.arange(24_000), np.arange(0, 24_000, 8), rng.standard_normal(3_000) * 0.1)
         spoken = spoken.astype(np.float32)
         call.playout.write(spoken)
         call.playout.finish()
         while call.playout.lead_samples:
-            await call.playout.advanced()
+            await call.playout.wait_advanced()
         for _ in range(5):
-            await call.playout.advanced()
+            await call.playout.wait_advanced()
         heard = caller.recording().samples
         reference = np.repeat(spoken, 2)
         start, correlation = waveform.find(reference[:40_000], heard)
@@ -99,13 +99,13 @@ async def test_what_is_written_is_heard_whole_and_once(config: WebRTCConfig) -> 
 
 
 async def test_a_flush_is_heard_as_silence_and_nothing_follows(config: WebRTCConfig) -> None:
-    async with Call(config) as call, Caller(call) as caller, asyncio.timeout(WAIT_S):
+    async with PeerCall(config) as call, Caller(call) as caller, asyncio.timeout(WAIT_S):
         call.playout.write(tone(5.0, 24_000))
         while call.playout.position_samples < 9_600:
-            await call.playout.advanced()
-        end = call.playout.flush()
+            await call.playout.wait_advanced()
+        end = call.playout.cut()
         for _ in range(20):
-            await call.playout.advanced()
+            await call.playout.wait_advanced()
         recording = caller.recording()
         last = waveform.last_audible(recording.samples)
         first = waveform.first_audible(recording.samples)
@@ -115,12 +115,12 @@ async def test_a_flush_is_heard_as_silence_and_nothing_follows(config: WebRTCCon
 
 
 async def test_rtp_never_stops(config: WebRTCConfig) -> None:
-    async with Call(config) as call, Caller(call) as caller, asyncio.timeout(WAIT_S):
+    async with PeerCall(config) as call, Caller(call) as caller, asyncio.timeout(WAIT_S):
         for n in range(40):
             if n == 10:
                 call.playout.write(tone(0.2, 24_000))
                 call.playout.finish()
-            await call.playout.advanced()
+            await call.playout.wait_advanced()
         starts = caller.timeline().packet_starts
         assert len(starts) > 30
         assert set(np.diff(starts)) == {960}
@@ -128,7 +128,7 @@ async def test_rtp_never_stops(config: WebRTCConfig) -> None:
 
 async def test_loss_and_jitter_leave_the_timeline_whole(config: WebRTCConfig) -> None:
     network = Network(loss=0.1, jitter_ms=10, seed=1)
-    async with Call(config) as call, Caller(call, network=network) as caller, asyncio.timeout(WAIT_S):
+    async with PeerCall(config) as call, Caller(call, network=network) as caller, asyncio.timeout(WAIT_S):
         await caller.say_packets(encode(tone(3.0, 48_000)))
         frames: list[MicrophoneFrame] = [await anext(call.microphone) for _ in range(100)]
         assert [frame.position_samples for frame in frames] == [n * 320 for n in range(100)]
@@ -139,7 +139,7 @@ async def test_loss_and_jitter_leave_the_timeline_whole(config: WebRTCConfig) ->
 
 async def test_aiortc_decodes_nothing_itself(config: WebRTCConfig) -> None:
     """Its receiver hands every packet to us: its own queue of decoded frames stays empty."""
-    async with Call(config) as call, Caller(call), asyncio.timeout(WAIT_S):
+    async with PeerCall(config) as call, Caller(call), asyncio.timeout(WAIT_S):
         for _ in range(30):
             await anext(call.microphone)
         [transceiver] = call._peer.getTransceivers()
@@ -152,7 +152,7 @@ async def test_aiortc_decodes_nothing_itself(config: WebRTCConfig) -> None:
 
 
 async def test_messages_go_both_ways_in_order_and_wait_for_the_channel(config: WebRTCConfig) -> None:
-    call = Call(config)
+    call = PeerCall(config)
     for n in range(3):
         call.send(f"early {n}")
     async with call, Caller(call) as caller, asyncio.timeout(WAIT_S):
@@ -167,7 +167,7 @@ async def test_messages_go_both_ways_in_order_and_wait_for_the_channel(config: W
 
 async def test_messages_are_bounded(config: WebRTCConfig) -> None:
     limits = config.model_copy(update={"message_capacity": 2, "max_message_chars": 10})
-    call = Call(limits)
+    call = PeerCall(limits)
     for n in range(5):
         call.send(f"early {n}")
     async with call, Caller(call) as caller, asyncio.timeout(WAIT_S):
@@ -178,7 +178,7 @@ async def test_messages_are_bounded(config: WebRTCConfig) -> None:
 
 
 async def test_a_camera_is_offered_in_vain(config: WebRTCConfig) -> None:
-    async with other_peer("audio", "video") as peer, Call(config) as call, asyncio.timeout(WAIT_S):
+    async with other_peer("audio", "video") as peer, PeerCall(config) as call, asyncio.timeout(WAIT_S):
         answer = await call.answer(await offer_of(peer))
         assert answer.sdp.count("a=inactive") == 1
         assert answer.sdp.count("a=sendrecv") == 1
@@ -188,14 +188,14 @@ async def test_a_camera_is_offered_in_vain(config: WebRTCConfig) -> None:
 
 
 async def test_only_opus_is_answered(config: WebRTCConfig) -> None:
-    async with other_peer("audio") as peer, Call(config) as call:
+    async with other_peer("audio") as peer, PeerCall(config) as call:
         answer = await call.answer(await offer_of(peer))
         assert "opus/48000/2" in answer.sdp
         assert "PCMU" not in answer.sdp
 
 
 async def test_candidates_may_follow_the_offer(config: WebRTCConfig) -> None:
-    async with other_peer("audio") as peer, Call(config) as call, asyncio.timeout(WAIT_S):
+    async with other_peer("audio") as peer, PeerCall(config) as call, asyncio.timeout(WAIT_S):
         offer = await offer_of(peer)
         lines = offer.sdp.split("\r\n")
         candidates = list(dict.fromkeys(line[2:] for line in lines if line.startswith("a=candidate")))
@@ -214,7 +214,7 @@ async def test_candidates_may_follow_the_offer(config: WebRTCConfig) -> None:
 
 
 async def test_candidates_are_bounded(config: WebRTCConfig) -> None:
-    async with other_peer("audio") as peer, Call(config) as call:
+    async with other_peer("audio") as peer, PeerCall(config) as call:
         await call.answer(await offer_of(peer))
         line = "candidate:1 1 udp 1 127.0.0.1 5000 typ host"
         with pytest.raises(CandidateRejected, match="more than"):
@@ -223,7 +223,7 @@ async def test_candidates_are_bounded(config: WebRTCConfig) -> None:
 
 
 async def test_a_second_offer_of_the_same_connection_is_answered(config: WebRTCConfig) -> None:
-    async with Call(config) as call, Caller(call) as caller, asyncio.timeout(WAIT_S):
+    async with PeerCall(config) as call, Caller(call) as caller, asyncio.timeout(WAIT_S):
         await caller.renegotiate()
         caller.send("still there")
         assert await anext(call.messages) == "still there"
@@ -233,7 +233,7 @@ async def test_a_second_offer_of_the_same_connection_is_answered(config: WebRTCC
 async def test_a_second_offer_of_another_connection_is_refused_and_the_call_goes_on(config: WebRTCConfig) -> None:
     async with (
         other_peer("audio") as stranger,
-        Call(config) as call,
+        PeerCall(config) as call,
         Caller(call) as caller,
         asyncio.timeout(WAIT_S),
     ):
@@ -244,7 +244,7 @@ async def test_a_second_offer_of_another_connection_is_refused_and_the_call_goes
 
 
 async def test_the_caller_hangs_up(config: WebRTCConfig) -> None:
-    async with Call(config) as call, asyncio.timeout(WAIT_S):
+    async with PeerCall(config) as call, asyncio.timeout(WAIT_S):
         async with Caller(call):
             await anext(call.microphone)
         assert await call.wait_closed() is CloseReason.HUNG_UP
@@ -252,7 +252,7 @@ async def test_the_caller_hangs_up(config: WebRTCConfig) -> None:
             pass  # what was heard before; then it ends
         assert [message async for message in call.messages] == []
         with pytest.raises(CallClosed):
-            await call.playout.advanced()
+            await call.playout.wait_advanced()
         with pytest.raises(CallClosed):
             await call.add_candidate(Candidate("", None, None))
         call.send("into the void")
@@ -261,7 +261,7 @@ async def test_the_caller_hangs_up(config: WebRTCConfig) -> None:
 async def test_we_hang_up(config: WebRTCConfig) -> None:
     called: list[CloseReason | None] = []
     async with asyncio.timeout(WAIT_S):
-        async with Call(config) as call:
+        async with PeerCall(config) as call:
             call.when_closed(lambda: called.append(call.close_reason))
             async with Caller(call) as caller:
                 await call.wait_connected()
@@ -275,7 +275,7 @@ async def test_we_hang_up(config: WebRTCConfig) -> None:
 
 async def test_a_caller_that_vanishes_is_noticed(config: WebRTCConfig) -> None:
     impatient = config.model_copy(update={"silence_timeout_s": 0.3})
-    async with Call(impatient) as call, Caller(call) as caller, asyncio.timeout(WAIT_S):
+    async with PeerCall(impatient) as call, Caller(call) as caller, asyncio.timeout(WAIT_S):
         await anext(call.microphone)
         await caller.vanish()
         assert await call.wait_closed() is CloseReason.SILENT
@@ -283,7 +283,7 @@ async def test_a_caller_that_vanishes_is_noticed(config: WebRTCConfig) -> None:
 
 async def test_a_caller_that_never_connects_is_given_up(config: WebRTCConfig) -> None:
     impatient = config.model_copy(update={"connect_timeout_s": 0.2})
-    async with other_peer("audio") as peer, Call(impatient) as call, asyncio.timeout(WAIT_S):
+    async with other_peer("audio") as peer, PeerCall(impatient) as call, asyncio.timeout(WAIT_S):
         await call.answer(await offer_of(peer))
         with pytest.raises(NotConnected, match="no connection came about"):
             await call.wait_connected()
@@ -291,7 +291,7 @@ async def test_a_caller_that_never_connects_is_given_up(config: WebRTCConfig) ->
 
 
 async def test_a_peer_whose_certificate_is_not_the_offered_one_is_not_let_in(config: WebRTCConfig) -> None:
-    async with other_peer("audio") as peer, Call(config) as call, asyncio.timeout(WAIT_S):
+    async with other_peer("audio") as peer, PeerCall(config) as call, asyncio.timeout(WAIT_S):
         offer = await offer_of(peer)
         forged = re.sub("(a=fingerprint:sha-256 )..", r"\g<1>00", offer.sdp)
         forged = re.sub("a=fingerprint:sha-(384|512).*\r\n", "", forged)
@@ -305,21 +305,21 @@ async def test_a_peer_whose_certificate_is_not_the_offered_one_is_not_let_in(con
 
 async def test_an_answered_call_that_nobody_enters_frees_itself(config: WebRTCConfig) -> None:
     impatient = config.model_copy(update={"connect_timeout_s": 0.2})
-    call = Call(impatient)
+    call = PeerCall(impatient)
     async with other_peer("audio") as peer, asyncio.timeout(WAIT_S):
         await call.answer(await offer_of(peer))
         assert await call.wait_closed() is CloseReason.NOT_CONNECTED
 
 
 async def test_a_connected_call_that_nobody_enters_ends_too(config: WebRTCConfig) -> None:
-    call = Call(config.model_copy(update={"connect_timeout_s": 1.0}))
+    call = PeerCall(config.model_copy(update={"connect_timeout_s": 1.0}))
     async with asyncio.timeout(WAIT_S), Caller(call) as caller:
         assert await call.wait_closed() is CloseReason.CLOSED
         await caller.wait_closed()
 
 
 async def test_a_call_that_was_never_answered_can_be_left(config: WebRTCConfig) -> None:
-    async with Call(config) as call:
+    async with PeerCall(config) as call:
         pass
     async with other_peer("audio") as peer:
         with pytest.raises(CallClosed):
@@ -327,7 +327,7 @@ async def test_a_call_that_was_never_answered_can_be_left(config: WebRTCConfig) 
 
 
 async def test_cancelled_twice_it_still_frees_everything(config: WebRTCConfig) -> None:
-    call = Call(config)
+    call = PeerCall(config)
     entered = asyncio.Event()
 
     async def hold() -> None:
@@ -347,8 +347,8 @@ async def test_cancelled_twice_it_still_frees_everything(config: WebRTCConfig) -
 
 
 async def test_one_call_does_not_disturb_another(config: WebRTCConfig) -> None:
-    async with Call(config) as first, Caller(first), asyncio.timeout(WAIT_S):
-        async with Call(config) as second, Caller(second) as rude:
+    async with PeerCall(config) as first, Caller(first), asyncio.timeout(WAIT_S):
+        async with PeerCall(config) as second, Caller(second) as rude:
             await anext(second.microphone)
             await rude.vanish()
         await anext(first.microphone)
@@ -359,7 +359,7 @@ async def test_the_log_names_the_call_and_holds_no_description(
     config: WebRTCConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, logger="webrtc"):
-        async with Call(config) as call, Caller(call) as caller, asyncio.timeout(WAIT_S):
+        async with PeerCall(config) as call, Caller(call) as caller, asyncio.timeout(WAIT_S):
             caller.send("a secret")
             await anext(call.messages)
     lines = [record.getMessage() for record in caplog.records if record.name.startswith("webrtc")]
@@ -371,7 +371,7 @@ def test_the_watchdog_waits_as_long_as_configured(
 ) -> None:
     async def scenario() -> float:
         loop = asyncio.get_running_loop()
-        async with Call(config) as call:
+        async with PeerCall(config) as call:
             start_s = loop.time()
             with pytest.raises(NotConnected):
                 await call.wait_connected()

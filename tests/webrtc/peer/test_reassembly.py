@@ -11,7 +11,8 @@ from aiortc.rtcsctptransport import DataChunk
 
 from benchmarks.far_end.caller import Caller
 from webrtc.config import WebRTCConfig
-from webrtc.peer.call import Call, CloseReason
+from webrtc.interface import CloseReason
+from webrtc.peer.call import PeerCall
 from webrtc.peer.reassembly import MIN_BOUND_BYTES, MIN_FRAGMENT_BYTES, bound_reassembly
 
 FIRST, LAST, UNORDERED = 2, 1, 4  # flags of a DATA chunk, RFC 9260 section 3.3.1
@@ -91,7 +92,7 @@ def test_another_version_of_aiortc_is_named() -> None:
 
 @pytest.mark.usefixtures("nothing_left")
 async def test_a_message_without_an_end_ends_the_call(config: WebRTCConfig) -> None:
-    async with Call(config) as call, Caller(call) as caller, asyncio.timeout(15):
+    async with PeerCall(config) as call, Caller(call) as caller, asyncio.timeout(15):
         caller.send("first")
         assert await anext(call.messages) == "first"
         sctp = caller._peer.sctp
