@@ -1,7 +1,7 @@
 """One call: the chain from the caller's microphone to the caller's ear, on one screen.
 
-microphone -> voice detection -> recognition -> turn-taking -> reply -> speech -> playout -> heard
-                      \\_________ barge-in: suspect, hush, cut or resume ___/
+microphone -> voice detection -> recognition -> turn taking -> reply -> speech -> playout -> heard
+                      \\_________ barge-in: duck, mute, cut or resume ______/
 """
 
 import asyncio
@@ -16,20 +16,23 @@ from pipecat.workers.runner import WorkerRunner
 
 from asr.interface import Recognizer
 from llm.interface import LanguageModel
+from pipelines.activity import AgentActivity
 from pipelines.config import AgentConfig, CallConfig
+from pipelines.event_log import EventLog
+from pipelines.events import About, CallEnded, CallEvents, CallStarted, EventSink
 from pipelines.listening.recognition import RecognitionService
-from pipelines.listening.silero import session
-from pipelines.listening.smart_turn import smart_turn
+from pipelines.listening.silero import silero_session
+from pipelines.listening.smart_turn import shared_smart_turn
 from pipelines.listening.vad import Detection
-from pipelines.observer import CallObserver, Timeline
 from pipelines.replying.conversation import Conversation
 from pipelines.replying.reply import ReplyService
 from pipelines.replying.tool_runs import CallTool
-from pipelines.rtvi import DirectRTVI
-from pipelines.speaking.languages import request
+from pipelines.rtvi import DataChannelSink, DirectRTVI
+from pipelines.speaking.languages import language_instruction
 from pipelines.speaking.speech import SpeechService
 from pipelines.transport import MICROPHONE_RATE_HZ, CallInput, CallOutput
-from pipelines.turn_taking.agent_control import AgentVoice
+from pipelines.turn_taking.agent_control import AgentControl
+from pipelines.turn_taking.machine import TurnMachine
 from pipelines.turn_taking.processor import TurnTaking
 from tts.interface import Synthesizer
 from webrtc.interface import Call
@@ -47,9 +50,9 @@ class Engines:
 
 def prepare(config: CallConfig) -> None:
     """Load what all calls share, so that the first caller does not wait for it."""
-    session()
+    silero_session()
     if config.turn_taking.use_smart_turn:
-        smart_turn()
+        shared_smart_turn()
 
 
 async def run_call(
@@ -59,43 +62,57 @@ async def run_call(
     config: CallConfig,
     *,
     tools: Sequence[CallTool],
-    observer: CallObserver,
+    sinks: Sequence[EventSink] = (),
 ) -> None:
-    """Carry a connected or connecting call to its end; whoever entered `call` leaves it afterwards."""
+    """Carry a connected or connecting call to its end; whoever entered `call` leaves it afterwards.
+
+    Args:
+        call: the caller, however connected.
+        engines: shared by all calls of the process.
+        agent, config: who answers, and how the call is held.
+        tools: what the agent can do in this call.
+        sinks: take the call's events, beside the log and the caller's own page.
+    """
     await call.wait_connected()
     ended = asyncio.Event()
-    timeline = Timeline(call, observer)
-    conversation = Conversation(f"{agent.instructions}\n{request(agent.languages)}".strip())
+    events = CallEvents([DataChannelSink(call), EventLog(), *sinks])
+    activity = AgentActivity()
+    conversation = Conversation(f"{agent.instructions}\n{language_instruction(agent.languages)}".strip())
+    language = None if agent.further_languages else agent.language
+    smart_turn = shared_smart_turn() if config.turn_taking.use_smart_turn else None
 
-    detection = Detection(config.vad, on_voice=timeline.voice)
-    recognition = RecognitionService(engines.recognizer, language=None if agent.further_languages else agent.language)
-    reply = ReplyService(engines.language_model, conversation, tools, config.waiting)
-    speech = SpeechService(engines.synthesizer, call.playout, config.speech, agent)
-    output = CallOutput(call, conversation, timeline, ended=ended)
+    vad = Detection(config.vad, events)
+    recognition = RecognitionService(engines.recognizer, language=language, events=events)
+    reply = ReplyService(engines.language_model, conversation, tools, config.waiting, activity=activity, events=events)
+    speech = SpeechService(engines.synthesizer, call.playout, config.speech, agent, activity=activity, events=events)
+    output = CallOutput(call, conversation, activity=activity, events=events, ended=ended)
     turn_taking = TurnTaking(
-        AgentVoice(reply, speech, output, call.playout, config.turn_taking.barge_in),
-        conversation,
-        timeline,
-        config,
-        recent=detection.recent,
-        smart_turn=smart_turn() if config.turn_taking.use_smart_turn else None,
+        TurnMachine(config.turn_taking, onset_ms=config.vad.onset_ms, uses_turn_model=smart_turn is not None),
+        AgentControl(reply, speech, output, call.playout, activity, conversation, config.turn_taking.barge_in),
+        events,
+        recent=vad.recent,
+        smart_turn=smart_turn,
     )
     worker = PipelineWorker(
-        Pipeline([CallInput(call), detection, recognition, turn_taking, reply, speech, output]),
+        Pipeline([CallInput(call), vad, recognition, turn_taking, reply, speech, output]),
         params=PipelineParams(
             audio_in_sample_rate=MICROPHONE_RATE_HZ, audio_out_sample_rate=engines.synthesizer.sample_rate_hz
         ),
-        rtvi_processor=DirectRTVI(timeline),
+        rtvi_processor=DirectRTVI(call),
         conversation_id=call.id,
         enable_turn_tracking=False,
         idle_timeout_secs=None,
     )
 
-    timeline.about(agent=agent.name, **engines.about)
+    events.emit(CallStarted(events.now_ms, call.id))
+    events.emit(About(events.now_ms, agent=agent.name, **engines.about))
     if agent.greeting:
         greeting = [LLMFullResponseStartFrame(), LLMTextFrame(agent.greeting), LLMFullResponseEndFrame()]
         await worker.queue_frames(greeting)
-    await _run_until(worker, call, ended)
+    try:
+        await _run_until(worker, call, ended)
+    finally:
+        events.emit(CallEnded(events.now_ms))
 
 
 async def _run_until(worker: PipelineWorker, call: Call, ended: asyncio.Event) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pipecat.frames.frames import ControlFrame, InputAudioRawFrame, SystemFrame, TTSAudioRawFrame
 
 from asr.interface import Transcript
+from pipelines.turn_taking.inputs import Window
 
 
 @dataclass
@@ -15,14 +16,10 @@ class CallerAudioFrame(InputAudioRawFrame):
 
 
 @dataclass
-class VoiceFrame(SystemFrame):
+class VadWindowFrame(SystemFrame):
     """What voice detection knows of one window (32 ms)."""
 
-    end_samples: int = 0
-    is_speech: bool = False
-    is_voiced: bool = False
-    is_hum: bool = False
-    is_sibilant: bool = False
+    window: Window = field(default_factory=lambda: Window(0))
 
 
 @dataclass

@@ -25,8 +25,9 @@ from pipecat.frames.frames import (
 )
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 
+from pipelines.activity import AgentActivity
+from pipelines.events import CallEvents, Heard, Interrupted, ReplyLatency, Underrun
 from pipelines.frames import CallerAudioFrame, EndCallFrame, SpokenAudioFrame
-from pipelines.observer import Timeline
 from pipelines.replying.conversation import Conversation
 from pipelines.speaking.heard import HeardLedger
 from webrtc.interface import Call, CallClosed, Playout
@@ -78,13 +79,22 @@ class CallInput(FrameProcessor):
 class CallOutput(FrameProcessor):
     """Plays speech and knows what of it was heard; writes that into the conversation."""
 
-    def __init__(self, call: Call, conversation: Conversation, timeline: Timeline, *, ended: asyncio.Event) -> None:
+    def __init__(
+        self,
+        call: Call,
+        conversation: Conversation,
+        *,
+        activity: AgentActivity,
+        events: CallEvents,
+        ended: asyncio.Event,
+    ) -> None:
         """`ended` is set once the caller has heard the end of a reply that ends the call."""
         super().__init__()
         self._call = call
         self._playout: Playout = call.playout
         self._conversation = conversation
-        self._timeline = timeline
+        self._activity = activity
+        self._events = events
         self._ended = ended
         self._ledger = HeardLedger()
         self._heard: list[str] = []  # words of the reply being heard
@@ -96,16 +106,6 @@ class CallOutput(FrameProcessor):
         self._asked_at: float | None = None  # when the caller stopped speaking, until the reply's first packet
         self._work = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-
-    @property
-    def is_speaking(self) -> bool:
-        """Whether the caller hears the agent, or is about to."""
-        return self._is_speaking or self._playout.lead_samples > 0
-
-    @property
-    def has_been_heard(self) -> bool:
-        """Whether the caller has heard a word of the current reply."""
-        return bool(self._heard)
 
     def expect_reply(self, asked_at: float) -> None:
         """The caller's last sound was at `asked_at` (event loop's clock); what is played next answers it."""
@@ -119,7 +119,7 @@ class CallOutput(FrameProcessor):
         if self._behind or self._ledger.has_more or self._heard:
             heard = "".join(self._heard)
             self._conversation.agent_said(heard, is_interrupted=True)
-            self._timeline.interrupted(heard.strip(), self._response)
+            self._events.emit(Interrupted(self._events.now_ms, heard.strip(), self._response))
             self._response += 1
         self._behind.clear()
         self._ledger.clear()
@@ -161,7 +161,7 @@ class CallOutput(FrameProcessor):
         self._work.set()
         if not self._is_speaking:
             self._is_speaking = True
-            self._timeline.state("speaking")
+            self._activity.set_audible(True)
             await self.broadcast_frame(BotStartedSpeakingFrame)
 
     async def _follow_playout(self) -> None:
@@ -187,24 +187,25 @@ class CallOutput(FrameProcessor):
                 self._ended.set()
             await self.push_frame(frame)
         if self._playout.underruns != self._underruns:
-            self._timeline.underrun(self._playout.underruns - self._underruns)
+            self._events.emit(Underrun(self._events.now_ms, self._playout.underruns - self._underruns))
             self._underruns = self._playout.underruns
         if self._is_speaking and not self._behind and self._playout.lead_samples == 0 and not self._ledger.has_more:
             await self._stopped_speaking()
 
     def _note_first_packet(self, position: int) -> None:
         if self._asked_at is not None and self._is_speaking and position > 0:
-            self._timeline.reply_latency((asyncio.get_running_loop().time() - self._asked_at) * 1000)
+            latency_ms = round((asyncio.get_running_loop().time() - self._asked_at) * 1000)
+            self._events.emit(ReplyLatency(self._events.now_ms, latency_ms))
             self._asked_at = None
 
     def _hear(self, words: list[str]) -> None:
         for word in words:
             self._heard.append(word)
-            self._timeline.heard(word, "".join(self._heard), self._response)
+            self._events.emit(Heard(self._events.now_ms, word, "".join(self._heard), self._response))
 
     async def _stopped_speaking(self) -> None:
         if self._is_speaking:
             self._is_speaking = False
             self._ledger.clear()
-            self._timeline.state("listening")
+            self._activity.set_audible(False)
             await self.broadcast_frame(BotStoppedSpeakingFrame)

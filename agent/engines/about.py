@@ -25,15 +25,15 @@ _SUGGESTIONS = (
 
 
 def about(settings: Settings) -> Mapping[str, Any]:
-    """The `engine` that thinks, a `note` on a limit worth knowing, and things to `try` to say."""
+    """The `engine` that thinks, a `note` on a limit worth knowing, and `suggestions` of things to say."""
     note = "demo vocabulary only" if isinstance(settings.asr, SphinxConfig) else ""
     match settings.llm:
         case DemoConfig():
-            return {"engine": "Demo mind: scripted", "note": note, "try": _DEMO_SUGGESTIONS}
+            return {"engine": "Demo mind: scripted", "note": note, "suggestions": _DEMO_SUGGESTIONS}
         case ChatConfig() as config:
             host = urlsplit(config.base_url).hostname
-            return {"engine": f"{config.model} on {host}", "note": note, "try": _SUGGESTIONS}
+            return {"engine": f"{config.model} on {host}", "note": note, "suggestions": _SUGGESTIONS}
         case MistralChatConfig() as config:
-            return {"engine": f"{config.model} in Mistral's cloud", "note": note, "try": _SUGGESTIONS}
+            return {"engine": f"{config.model} in Mistral's cloud", "note": note, "suggestions": _SUGGESTIONS}
         case MinistralConfig() as config:
-            return {"engine": config.checkpoint.name, "note": note, "try": _SUGGESTIONS}
+            return {"engine": config.checkpoint.name, "note": note, "suggestions": _SUGGESTIONS}

@@ -1,4 +1,4 @@
-"""What the process tells Prometheus; also the observer that every call reports to."""
+"""What the process tells Prometheus; a sink of the events of every call."""
 
 import asyncio
 import threading
@@ -15,6 +15,7 @@ from prometheus_client import (
     generate_latest,
 )
 
+from pipelines.events import BargeIn, Event, ReplyLatency, Underrun
 from webrtc.interface import CallStats
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -43,7 +44,7 @@ class Metrics:
         )
         self._reply_seconds = Histogram(
             "parley_reply_latency_seconds",
-            "End of the caller's speech to the first audible sample of the reply.",
+            "End of the caller's speech to the first packet of the reply.",
             buckets=_REPLY_BUCKETS_S,
             registry=self.registry,
         )
@@ -70,17 +71,17 @@ class Metrics:
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
 
-    def reply_latency(self, ms: float) -> None:
-        """The caller's speech ended this long before the reply became audible."""
-        self._reply_seconds.observe(ms / 1000)
-
-    def decision(self, kind: str, latency_ms: float) -> None:
-        """A barge-in was decided (suspect, cut, resume) this long after the caller's first sample."""
-        self._decisions.labels(kind).observe(latency_ms / 1000)
-
-    def underrun(self, count: int) -> None:
-        """Playout ran dry inside an utterance, this many times."""
-        self._underruns.inc(count)
+    def emit(self, event: Event) -> None:
+        """See `EventSink`."""
+        match event:
+            case ReplyLatency():
+                self._reply_seconds.observe(event.ms / 1000)
+            case BargeIn():
+                self._decisions.labels(event.decision).observe(event.latency_ms / 1000)
+            case Underrun():
+                self._underruns.inc(event.count)
+            case _:
+                pass
 
     def call_ended(self, duration_s: float, stats: CallStats) -> None:
         """A call is over: how long it was, and what became of its packets."""

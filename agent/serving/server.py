@@ -68,7 +68,7 @@ async def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
             sampler = group.create_task(lag.sample(), name="loop lag")
 
             async def run(call: Call) -> None:
-                await run_call(call, engines, settings.agent, settings.call, tools=toolbox.for_call(), observer=metrics)
+                await run_call(call, engines, settings.agent, settings.call, tools=toolbox.for_call(), sinks=[metrics])
 
             calls = CallRegistry(group, admission, run=run, lag=lag, metrics=metrics)
             async with listening(

@@ -34,7 +34,7 @@ async def serve(engines: Engines, config: CallConfig, routes: Sequence[web.Route
 
     async def hold(call: Call) -> None:
         async with call:
-            await run_call(call, engines, AgentConfig(greeting=""), config, tools=(), observer=metrics)
+            await run_call(call, engines, AgentConfig(greeting=""), config, tools=(), sinks=[metrics])
 
     async with asyncio.TaskGroup() as calls:
         transport = WebRTCConfig(loopback=True, signalling=SignallingConfig(offers_per_minute=10_000))

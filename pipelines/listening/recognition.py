@@ -1,4 +1,4 @@
-"""Turns the caller's voice into transcripts through the recogniser interface.
+"""Turns the caller's voice into transcripts through the recognizer interface.
 
 The microphone is gated by voice detection: the engine gets speech with a little audio from before it, and a flush at
 every pause, so that the tail is decoded faster than real time and silence costs nothing. Not an STTService of
@@ -16,6 +16,7 @@ from pipecat.services.ai_service import AIService
 from pipecat.services.settings import ServiceSettings
 
 from asr.interface import Recognition, RecognitionError, Recognizer, Transcript
+from pipelines.events import CallEvents, EngineFailed
 from pipelines.frames import CallerAudioFrame, TranscriptFrame
 
 logger = logging.getLogger(__name__)
@@ -27,12 +28,13 @@ RETRY_SECONDS = 1.0  # between attempts to reopen a failed stream
 
 
 class RecognitionService(AIService):
-    """The ears of one call. Swallows the caller's audio: nothing after it needs samples."""
+    """Recognition of one call. Swallows the caller's audio: nothing after it needs samples."""
 
-    def __init__(self, recognizer: Recognizer, *, language: str | None) -> None:
+    def __init__(self, recognizer: Recognizer, *, language: str | None, events: CallEvents) -> None:
         super().__init__(settings=ServiceSettings(model=None), enable_direct_mode=True)
         self._recognizer = recognizer
         self._language = language
+        self._events = events
         self._stream: Recognition | None = None
         self._task: asyncio.Task[None] | None = None
         self._pre_roll: deque[CallerAudioFrame] = deque(maxlen=PRE_ROLL_FRAMES)
@@ -89,6 +91,7 @@ class RecognitionService(AIService):
                         await self._publish(transcript)
             except RecognitionError as error:
                 logger.warning("recognition failed, reopening: %s", error)
+                self._events.emit(EngineFailed(self._events.now_ms, "asr", str(error)))
                 await self.push_error(f"recognition failed: {error}", exception=error)
             self._stream = None
             await self._answer_flushes()

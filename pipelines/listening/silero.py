@@ -25,7 +25,7 @@ _RATE = np.array(SAMPLE_RATE_HZ, dtype=np.int64)
 
 
 @cache
-def session() -> onnxruntime.InferenceSession:
+def silero_session() -> onnxruntime.InferenceSession:
     """The process's session; safe to run from several threads."""
     options = cast("Any", onnxruntime).SessionOptions()
     options.inter_op_num_threads = 1
@@ -38,7 +38,7 @@ class SileroStream:
     """The model's state for one stream of audio."""
 
     def __init__(self) -> None:
-        self._session: Any = session()
+        self._session: Any = silero_session()
         self._windows = 0
         self._quiet_windows = 0
         self._context = np.zeros((1, CONTEXT_SAMPLES), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Smart Turn v3: does the melody of what was said sound finished? One model and one thread for all calls.
+"""Smart Turn v3: does the intonation of what was said sound finished? One model and one thread for all calls.
 
 Only a hint: on synthetic voices it judges half of the complete sentences incomplete.
 """
@@ -39,6 +39,6 @@ class SmartTurn:
 
 
 @cache
-def smart_turn() -> SmartTurn:
+def shared_smart_turn() -> SmartTurn:
     """The process's Smart Turn, loaded on first use (70 MB, 50 ms): call it once before the first call."""
     return SmartTurn()

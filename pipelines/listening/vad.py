@@ -1,7 +1,6 @@
 """Hears whether the caller speaks: windows of the microphone, and the borders of voice."""
 
 import time
-from collections.abc import Callable
 from enum import Enum
 
 import numpy as np
@@ -10,12 +9,13 @@ from pipecat.frames.frames import Frame, VADUserStartedSpeakingFrame, VADUserSto
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 
 from pipelines.config import VadConfig
-from pipelines.frames import CallerAudioFrame, VoiceFrame
+from pipelines.events import CallEvents, VoiceChanged
+from pipelines.frames import CallerAudioFrame, VadWindowFrame
 from pipelines.listening.silero import SAMPLE_RATE_HZ, WINDOW_SAMPLES, SileroStream
-from pipelines.listening.voicing import SibilantDetector, Voicing, voicing
+from pipelines.listening.voicing import SibilantDetector, Voicing, measure_voicing
+from pipelines.turn_taking.inputs import WINDOW_MS, Window
 
 SAMPLES_PER_MS = SAMPLE_RATE_HZ // 1000
-WINDOW_MS = WINDOW_SAMPLES // SAMPLES_PER_MS
 MEMORY_SAMPLES = 8 * SAMPLE_RATE_HZ  # what Smart Turn listens to
 
 UNVOICED = Voicing(is_voiced=False, is_hum=False)
@@ -66,20 +66,20 @@ class RecentAudio:
         self._ring[: len(samples) - head] = samples[head:]
         self._end += len(samples)
 
-    def latest(self, count: int) -> NDArray[np.float32]:
-        """The last `count` samples in [-1, 1], fewer if there are fewer."""
-        count = min(count, self._end, MEMORY_SAMPLES)
+    def latest(self) -> NDArray[np.float32]:
+        """The last samples in [-1, 1], at most the ring."""
+        count = min(self._end, MEMORY_SAMPLES)
         positions = np.arange(self._end - count, self._end) % MEMORY_SAMPLES
         return self._ring[positions].astype(np.float32) / 32768.0
 
 
 class Detection(FrameProcessor):
-    """Emits a VoiceFrame for every window and Pipecat's VAD frames at the edges, ahead of the audio they concern."""
+    """Emits a frame for every window and Pipecat's VAD frames at the edges, ahead of the audio they concern."""
 
-    def __init__(self, config: VadConfig, *, on_voice: Callable[[bool], None]) -> None:
+    def __init__(self, config: VadConfig, events: CallEvents) -> None:
         super().__init__(enable_direct_mode=True)
         self._config = config
-        self._on_voice = on_voice
+        self._events = events
         self._model = SileroStream()
         self._activity = VoiceActivity(config)
         self._sibilants = SibilantDetector()
@@ -105,16 +105,20 @@ class Detection(FrameProcessor):
     async def _judge_window(self, window: NDArray[np.float32], end_samples: int) -> None:
         probability = self._model.probability(window)
         is_speech = probability >= self._config.speech_probability
-        sound = voicing(window) if is_speech else UNVOICED
+        sound = measure_voicing(window) if is_speech else UNVOICED
         is_sibilant = self._sibilants.is_sibilant(window)
         edge = self._activity.update(probability)
         if edge is not None:
-            self._on_voice(edge is Edge.ONSET)
+            self._events.emit(VoiceChanged(self._events.now_ms, is_speech=edge is Edge.ONSET))
         if edge is Edge.ONSET:
             await self.push_frame(
                 VADUserStartedSpeakingFrame(start_secs=self._config.onset_ms / 1000, timestamp=time.time())
             )
-        await self.push_frame(VoiceFrame(end_samples, is_speech, sound.is_voiced, sound.is_hum, is_sibilant))
+        await self.push_frame(
+            VadWindowFrame(
+                Window(end_samples // SAMPLES_PER_MS, is_speech, sound.is_voiced, sound.is_hum, is_sibilant=is_sibilant)
+            )
+        )
         if edge is Edge.PAUSE:
             await self.push_frame(
                 VADUserStoppedSpeakingFrame(stop_secs=self._config.pause_ms / 1000, timestamp=time.time())

@@ -40,10 +40,10 @@ class Voicing:
     is_hum: bool
 
 
-def voicing(window: NDArray[np.float32]) -> Voicing:
+def measure_voicing(window: NDArray[np.float32]) -> Voicing:
     """Pitch and openness of 512 samples at 16 kHz, [512] in [-1, 1].
 
-    Voiced is a normalised autocorrelation peak between 70 and 400 Hz (Boersma 1993, dividing by that of the window);
+    Voiced is a normalized autocorrelation peak between 70 and 400 Hz (Boersma 1993, dividing by that of the window);
     a hum is voiced and has nearly all its energy below the first formant of an open mouth.
     """
     power = np.abs(np.fft.rfft(window * _HANN, FFT_SAMPLES)) ** 2
@@ -52,8 +52,8 @@ def voicing(window: NDArray[np.float32]) -> Voicing:
     if total <= 1e-9:
         return Voicing(is_voiced=False, is_hum=False)
     correlation = np.fft.irfft(power)[:WINDOW_SAMPLES]
-    normalised = correlation[_LAGS] / correlation[0] * (_WINDOW_CORRELATION[0] / _WINDOW_CORRELATION[_LAGS])
-    is_voiced = float(normalised.max()) >= VOICED_CORRELATION
+    normalized = correlation[_LAGS] / correlation[0] * (_WINDOW_CORRELATION[0] / _WINDOW_CORRELATION[_LAGS])
+    is_voiced = float(normalized.max()) >= VOICED_CORRELATION
     return Voicing(is_voiced=is_voiced, is_hum=is_voiced and float(power[_HIGH].sum()) <= HUM_HIGH_SHARE * total)
 
 

@@ -17,7 +17,9 @@ from pipecat.services.ai_service import AIService
 from pipecat.services.settings import ServiceSettings
 
 from llm.interface import ContextTooLong, LanguageModel, LanguageModelError, Message, Reply, TextDelta, ToolCall
+from pipelines.activity import AgentActivity
 from pipelines.config import WaitingConfig
+from pipelines.events import CallEvents, EngineFailed
 from pipelines.frames import EndCallFrame
 from pipelines.replying.conversation import Conversation, forget_older_half
 from pipelines.replying.tool_runs import CallTool, ToolRuns
@@ -29,24 +31,28 @@ APOLOGY = "I'm sorry, something went wrong on my side. Could you say that again?
 
 
 class ReplyService(AIService):
-    """The mind of one call: answers every LLMRunFrame with a streamed response."""
+    """The replies of one call: answers every LLMRunFrame with a streamed response."""
 
     def __init__(
-        self, model: LanguageModel, conversation: Conversation, tools: Sequence[CallTool], config: WaitingConfig
+        self,
+        model: LanguageModel,
+        conversation: Conversation,
+        tools: Sequence[CallTool],
+        config: WaitingConfig,
+        *,
+        activity: AgentActivity,
+        events: CallEvents,
     ) -> None:
         super().__init__(settings=ServiceSettings(model=None))
         self._model = model
         self._conversation = conversation
         self._config = config
-        self._tool_runs = ToolRuns(tools, conversation, self._spawn)
-        self._is_busy = False
+        self._activity = activity
+        self._events = events
+        self._tool_runs = ToolRuns(tools, conversation, events, self._spawn)
         self._may_act = asyncio.Event()  # run tools
         self._may_act.set()
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether a reply is being generated."""
-        return self._is_busy
+        self._drops = 0  # a reply that was begun before the latest is not wanted any more
 
     def keep_back(self) -> None:
         """The next reply is a draft: generate it, but run no tool before `release`."""
@@ -57,7 +63,8 @@ class ReplyService(AIService):
         self._may_act.set()
 
     def drop(self) -> None:
-        """The draft is not wanted: until the interruption reaches it, it must still run no tool."""
+        """What is being generated is not wanted: until the interruption reaches it, it must still run no tool."""
+        self._drops += 1
         self._may_act = asyncio.Event()
         self._may_act.set()
 
@@ -73,23 +80,26 @@ class ReplyService(AIService):
         if isinstance(frame, LLMRunFrame):
             await self._respond()
         else:
+            if isinstance(frame, LLMFullResponseStartFrame):
+                self._activity.add_response()
             await self.push_frame(frame, direction)
 
     async def _respond(self) -> None:
-        self._is_busy = True
+        self._activity.set_replying(True)
         may_act = self._may_act
+        drops = self._drops
         ends_call = False
         try:
             messages = list(self._conversation.messages)
             for _ in range(MAX_TOOL_ROUNDS):
-                spoken, calls = await self._generate(messages)
+                spoken, calls = await self._generate(messages, drops)
                 if not calls:
                     break
                 await may_act.wait()
                 results = await self._tool_runs.run(
                     calls,
                     slow_after_s=self._config.filler_after_ms / 1000,
-                    on_slow=partial(self._fill, has_spoken=bool(spoken.strip())),
+                    on_slow=partial(self._fill, drops, has_spoken=bool(spoken.strip())),
                 )
                 ends_call = ends_call or self._tool_runs.end_call(calls)
                 messages.append(Message("assistant", spoken, tool_calls=tuple(calls)))
@@ -99,13 +109,13 @@ class ReplyService(AIService):
             if ends_call:
                 await self.push_frame(EndCallFrame())
         finally:
-            self._is_busy = False
+            self._activity.set_replying(False)
 
-    async def _generate(self, messages: list[Message]) -> tuple[str, list[ToolCall]]:
+    async def _generate(self, messages: list[Message], drops: int) -> tuple[str, list[ToolCall]]:
         """One pass of the model: speaks the text as it comes, returns it and the tool calls."""
         text: list[str] = []
         calls: list[ToolCall] = []
-        await self.push_frame(LLMFullResponseStartFrame())
+        await self._begin_response(drops)
         try:
             async with AsyncExitStack() as stack:
                 async for part in await self._open(messages, stack):
@@ -116,6 +126,7 @@ class ReplyService(AIService):
                         calls.append(part)
         except LanguageModelError as error:
             logger.error("reply failed: %s", error)
+            self._events.emit(EngineFailed(self._events.now_ms, "llm", str(error)))
             await self.push_error(f"reply failed: {error}", exception=error)
             await self.push_frame(LLMTextFrame(f"\n{APOLOGY}"))  # apart from the words before it
             calls.clear()
@@ -136,10 +147,15 @@ class ReplyService(AIService):
     def _spawn(self, run: Coroutine[Any, Any, str]) -> asyncio.Task[str]:
         return cast(asyncio.Task[str], self.create_task(run))
 
-    async def _fill(self, *, has_spoken: bool) -> None:
+    async def _begin_response(self, drops: int) -> None:
+        if drops == self._drops:
+            self._activity.add_response()
+        await self.push_frame(LLMFullResponseStartFrame())
+
+    async def _fill(self, drops: int, *, has_spoken: bool) -> None:
         """Say that it takes a moment, unless the model has just said so itself."""
         if has_spoken or not self._config.filler:
             return
-        await self.push_frame(LLMFullResponseStartFrame())
+        await self._begin_response(drops)
         await self.push_frame(LLMTextFrame(self._config.filler))
         await self.push_frame(LLMFullResponseEndFrame())

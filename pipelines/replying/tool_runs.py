@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from llm.interface import Tool, ToolCall
+from pipelines.events import CallEvents, ToolFinished
 from pipelines.replying.conversation import Conversation
 
 STILL_RUNNING = json.dumps({"status": "still running"})
@@ -32,6 +33,7 @@ class ToolRuns:
     Args:
         tools: those on offer.
         conversation: is told of every run.
+        events: likewise, without what was asked and answered.
         spawn: starts a task whose owner ends it with the call.
     """
 
@@ -39,10 +41,12 @@ class ToolRuns:
         self,
         tools: Sequence[CallTool],
         conversation: Conversation,
+        events: CallEvents,
         spawn: Callable[[Coroutine[Any, Any, str]], asyncio.Task[str]],
     ) -> None:
         self._tools = {tool.tool.name: tool for tool in tools}
         self._conversation = conversation
+        self._events = events
         self._spawn = spawn
         self._tasks: set[asyncio.Task[str]] = set()
 
@@ -94,7 +98,13 @@ class ToolRuns:
         return call.name in self._tools and self._tools[call.name].on_interruption == "finish"
 
     async def _run(self, call: ToolCall) -> str:
-        result = await self._result_of(call)
+        began_ms, is_cancelled = self._events.now_ms, True
+        try:
+            result = await self._result_of(call)
+            is_cancelled = False
+        finally:
+            now_ms = self._events.now_ms
+            self._events.emit(ToolFinished(now_ms, call.name, now_ms - began_ms, is_cancelled))
         if self._must_finish(call):
             self._conversation.tool_finished(call.id, result)
         return result

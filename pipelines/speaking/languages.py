@@ -50,7 +50,7 @@ class SpokenLanguage:
         return self._current
 
 
-def request(languages: Sequence[str]) -> str:
+def language_instruction(languages: Sequence[str]) -> str:
     """What to ask of the mind, so that it answers in the caller's language; nothing if there is but one."""
     if len(languages) < 2:
         return ""

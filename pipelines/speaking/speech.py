@@ -1,4 +1,4 @@
-"""Turns the reply's text into speech through the synthesiser interface, clause by clause, never far ahead of playout.
+"""Turns the reply's text into speech through the synthesizer interface, clause by clause, never far ahead of playout.
 
 Text comes in as tokens; audio leaves at our own pace. Not a TTSService of Pipecat's: nothing bounds its queue (7.4 s
 of speech generated in vain at an interruption), and it can neither hold an utterance nor go on with it.
@@ -24,7 +24,9 @@ from pipecat.processors.frame_processor import FrameDirection
 from pipecat.services.ai_service import AIService
 from pipecat.services.settings import ServiceSettings
 
+from pipelines.activity import AgentActivity
 from pipelines.config import AgentConfig, SpeechConfig
+from pipelines.events import CallEvents, EngineFailed
 from pipelines.frames import EndCallFrame, SpokenAudioFrame
 from pipelines.speaking.clauses import ClauseSplitter
 from pipelines.speaking.languages import SpokenLanguage
@@ -45,13 +47,24 @@ class Clause:
 
 
 class SpeechService(AIService):
-    """The mouth of one call."""
+    """Speaks the replies of one call."""
 
-    def __init__(self, synthesizer: Synthesizer, playout: Playout, config: SpeechConfig, agent: AgentConfig) -> None:
+    def __init__(
+        self,
+        synthesizer: Synthesizer,
+        playout: Playout,
+        config: SpeechConfig,
+        agent: AgentConfig,
+        *,
+        activity: AgentActivity,
+        events: CallEvents,
+    ) -> None:
         super().__init__(settings=ServiceSettings(model=None))
         self._synthesizer = synthesizer
         self._playout = playout
         self._config = config
+        self._activity = activity
+        self._events = events
         self._language = SpokenLanguage(agent.languages)
         self._voices = {
             language: agent.voices.get(language) or first_voice(synthesizer, language) for language in agent.languages
@@ -65,16 +78,11 @@ class SpeechService(AIService):
         self._epoch = 0  # of the reply being spoken; what belongs to an earlier one is dropped
         self._failed_epoch: int | None = None  # whose current response could not be spoken on; its rest is dropped
         self._is_accepting = True  # text, from the start of a response until a stop
+        self._is_dropping = False  # until the interruption has passed, responses are those from before it
         self._is_held = False
         self._may_sound = asyncio.Event()  # else what is ready is kept back
         self._may_sound.set()
-        self._unfinished = 0  # responses begun and not yet handed to playout in full
         self._pushed_samples = 0  # handed on, in playout positions: ahead of playout's own count by what is in flight
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether there is still something to say."""
-        return self._unfinished > 0
 
     def keep_back(self) -> None:
         """Prepare the next response up to its first chunk of speech, and no further until `release`."""
@@ -101,12 +109,16 @@ class SpeechService(AIService):
         if self._utterance:
             self._utterance.resume()
 
-    def silence(self) -> int:
-        """Drop everything at once; text is ignored until the next response. Returns the first epoch still wanted."""
+    def drop(self) -> int:
+        """Forget everything, at once; what comes before the interruption that follows is ignored, too.
+
+        Returns:
+            The first epoch that is still wanted.
+        """
         self._epoch += 1
         self._is_accepting = False
+        self._is_dropping = True
         self._is_held = False
-        self._unfinished = 0
         self._pushed_samples = 0
         self._splitter.close()
         while not self._waiting.empty():
@@ -128,7 +140,7 @@ class SpeechService(AIService):
             self._task = None
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
-        """Take text and the borders of responses in order; stop at an interruption."""
+        """Take text and the borders of responses, in order; turn taking drops them at an interruption."""
         await super().process_frame(frame, direction)
         if isinstance(frame, LLMTextFrame):
             if self._is_accepting:
@@ -136,10 +148,9 @@ class SpeechService(AIService):
                     await self._enqueue(Clause(clause))
             return
         if isinstance(frame, InterruptionFrame):
-            self.silence()
+            self._is_dropping = False
         elif isinstance(frame, LLMFullResponseStartFrame):
-            self._is_accepting = True
-            self._unfinished += 1
+            self._is_accepting = not self._is_dropping
         elif isinstance(frame, LLMFullResponseEndFrame):
             if self._is_accepting:
                 await self._enqueue(Clause(self._splitter.close()))
@@ -173,7 +184,7 @@ class SpeechService(AIService):
         if isinstance(border, LLMFullResponseEndFrame):
             await self.push_frame(TTSStoppedFrame())
             self._failed_epoch = None
-            self._unfinished -= 1
+            self._activity.finish_response()
         await self.push_frame(border)
 
     async def _speak_clause(self, clause: str, epoch: int) -> None:
@@ -201,6 +212,7 @@ class SpeechService(AIService):
         except SynthesisError as error:
             self._failed_epoch = epoch
             logger.error("speech failed: %s", error)
+            self._events.emit(EngineFailed(self._events.now_ms, "tts", str(error)))
             await self.push_error(f"speech failed: {error}", exception=error)
         finally:
             self._utterance = None

@@ -1,56 +1,127 @@
-"""What turn-taking may do to the agent: ask whether it has the floor, duck or hush it, let it go on, silence it."""
+"""Carries out the turn machine's actions: on reply, speech and playout as one agent, and on the conversation."""
 
+import asyncio
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol, assert_never
 
+from pipecat.frames.frames import (
+    Frame,
+    InterimTranscriptionFrame,
+    LLMRunFrame,
+    TranscriptionFrame,
+    UserStartedSpeakingFrame,
+    UserStoppedSpeakingFrame,
+)
+
+from pipelines.activity import AgentActivity
+from pipelines.replying.conversation import Conversation
 from pipelines.replying.reply import ReplyService
 from pipelines.speaking.speech import SpeechService
 from pipelines.transport import CallOutput
+from pipelines.turn_taking import actions
 from pipelines.turn_taking.config import BargeInConfig
 from webrtc.interface import Playout
 
 
+class TurnTaker(Protocol):
+    """Where the actions come from, and the way of frames into the pipeline."""
+
+    async def push_frame(self, frame: Frame) -> None:
+        """Send a frame downstream."""
+        ...
+
+    async def broadcast_frame(self, frame_cls: type[Frame], **kwargs: Any) -> None:
+        """Send a frame of this class both ways."""
+        ...
+
+    async def broadcast_interruption(self) -> None:
+        """Make every other processor drop what it has queued."""
+        ...
+
+    def tell_reopened(self, words: str) -> None:
+        """A cut took back this turn, to which no answer had been heard."""
+        ...
+
+    def ask_turn_model(self, at_ms: int) -> None:
+        """Ask whether the turn sounds complete."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
-class AgentVoice:
-    """The reply, its speech and its playout as one voice. Every order takes effect in the next packet."""
+class AgentControl:
+    """The agent of one call. What is ordered of playout takes effect in the next packet."""
 
     reply: ReplyService
     speech: SpeechService
     output: CallOutput
     playout: Playout
+    activity: AgentActivity
+    conversation: Conversation
     config: BargeInConfig
 
-    @property
-    def has_floor(self) -> bool:
-        """Whether the agent speaks or is about to."""
-        return self.reply.is_busy or self.speech.is_busy or self.output.is_speaking
+    async def carry_out(self, action: actions.Action, by: TurnTaker) -> None:  # noqa: PLR0912 - one case an action
+        """Do it, once."""
+        match action:
+            case actions.Duck():
+                self.playout.duck(self.config.duck_db, self.config.ramp_ms)
+                self.speech.hold()
+            case actions.Mute():
+                self.playout.mute(self.config.ramp_ms)
+            case actions.TopUp():
+                self.speech.top_up()
+            case actions.Resume():
+                self.playout.resume(self.config.ramp_ms)
+                self.speech.resume()
+            case actions.Cut():
+                self._drop()
+                if words := self.conversation.reopen_turn():
+                    by.tell_reopened(words)
+                await by.broadcast_interruption()
+            case actions.Withdraw():
+                self._drop()
+                self.conversation.reopen_turn()
+                await by.broadcast_interruption()
+            case actions.Stop():
+                self._drop()
+                if action.is_draft:
+                    self.conversation.reopen_turn()
+            case actions.BeginTurn():
+                await by.broadcast_frame(UserStartedSpeakingFrame)
+            case actions.EndTurn():
+                await by.broadcast_frame(UserStoppedSpeakingFrame)
+                if action.is_answered:
+                    self.output.expect_reply(asyncio.get_running_loop().time() - action.silence_ms / 1000)
+            case actions.Report():
+                await by.push_frame(_transcription(action))
+            case actions.Note():
+                self.conversation.caller_said(action.text)
+            case actions.Ask():
+                self.conversation.caller_said(action.text)
+                await by.push_frame(LLMRunFrame())
+            case actions.Draft():
+                self.reply.keep_back()
+                self.speech.keep_back()
+                self.conversation.caller_said(action.text)
+                await by.push_frame(LLMRunFrame())
+            case actions.Release():
+                self.reply.release()
+                self.speech.release()
+            case actions.AskTurnModel():
+                by.ask_turn_model(action.at_ms)
+            case _:
+                assert_never(action)
 
-    def keep_back(self) -> None:
-        """Prepare the next reply without a sound and without a tool run, until `release` or `silence`."""
-        self.reply.keep_back()
-        self.speech.keep_back()
-
-    def release(self) -> None:
-        """Let a reply that was kept back be heard."""
-        self.reply.release()
-        self.speech.release()
-
-    def duck(self) -> None:
-        """Go on quietly with what playout has; synthesise no further."""
-        self.playout.duck(self.config.duck_db, self.config.ramp_ms)
-        self.speech.hold()
-
-    def hush(self) -> None:
-        """Fall silent; what playout has stays where it is."""
-        self.playout.mute(self.config.ramp_ms)
-
-    def resume(self) -> None:
-        """Go on as if nothing had been: not one sample is lost or repeated."""
-        self.playout.resume(self.config.ramp_ms)
-        self.speech.resume()
-
-    def silence(self) -> None:
-        """Stop the mouth, flush playout, write down what was heard; at once and in one go."""
-        wanted_epoch = self.speech.silence()
+    def _drop(self) -> None:
+        """Stop reply, speech and playout and write down what was heard; at once and in one go."""
+        wanted_epoch = self.speech.drop()
         self.output.cut(wanted_epoch, fade_ms=self.config.ramp_ms)
-        self.speech.release()
         self.reply.drop()
+        self.activity.reset()
+
+
+def _transcription(report: actions.Report) -> Frame:
+    stamp = datetime.now(UTC).isoformat()
+    if report.is_final:
+        return TranscriptionFrame(report.text, "caller", stamp, finalized=True)
+    return InterimTranscriptionFrame(report.text, "caller", stamp)

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,16 +19,19 @@ from pipecat.workers.runner import WorkerRunner
 
 from asr.interface import Transcript
 from llm.interface import LanguageModelError, Message, TextDelta, Tool, ToolCall
+from pipelines.activity import AgentActivity
 from pipelines.config import AgentConfig, CallConfig
-from pipelines.frames import TranscriptFrame, VoiceFrame
+from pipelines.events import CallEvents, Event, to_json
+from pipelines.frames import TranscriptFrame, VadWindowFrame
 from pipelines.listening.vad import RecentAudio
-from pipelines.observer import Timeline
 from pipelines.replying.conversation import Conversation
 from pipelines.replying.reply import ReplyService
 from pipelines.replying.tool_runs import CallTool
 from pipelines.speaking.speech import SpeechService
 from pipelines.transport import CallOutput
-from pipelines.turn_taking.agent_control import AgentVoice
+from pipelines.turn_taking.agent_control import AgentControl
+from pipelines.turn_taking.inputs import WINDOW_MS, Window
+from pipelines.turn_taking.machine import TurnMachine
 from pipelines.turn_taking.processor import TurnTaking
 from tts.interface import SpeechChunk, Voice
 from webrtc.media.speech_queue import SpeechQueue
@@ -37,7 +40,6 @@ RATE_HZ = 24_000
 PACKET_SAMPLES = 480
 CHUNK_SAMPLES = 1920  # 80 ms
 CHUNKS_PER_WORD = 4
-WINDOW_SAMPLES = 512
 SILENT = AgentConfig(greeting="")
 
 
@@ -92,15 +94,6 @@ class LocalCall:
 
     def __init__(self) -> None:
         self.playout = ManualPlayout()
-        self.sent: list[dict[str, Any]] = []
-
-    def send(self, message: str) -> None:
-        self.sent.append(json.loads(message))
-
-    def events(self, name: str) -> list[dict[str, Any]]:
-        """Our own server messages of one kind."""
-        data = (message["data"] for message in self.sent if message["type"] == "server-message")
-        return [item for item in data if item.get("event") == name]
 
 
 class RampUtterance:
@@ -213,20 +206,22 @@ class ScriptedModel:
         return ScriptedReply(self.scripts.pop(0) if self.scripts else [])
 
 
-@dataclass
-class Counts:
-    decisions: list[str] = field(default_factory=list)
-    replies: list[float] = field(default_factory=list)
-    underruns: int = 0
+class Events:
+    """A sink that keeps everything."""
 
-    def reply_latency(self, ms: float) -> None:
-        self.replies.append(ms)
+    def __init__(self) -> None:
+        self.all: list[Event] = []
 
-    def decision(self, kind: str, latency_ms: float) -> None:
-        self.decisions.append(kind)
+    def emit(self, event: Event) -> None:
+        self.all.append(event)
 
-    def underrun(self, count: int) -> None:
-        self.underruns += count
+    def told(self, kind: str) -> list[dict[str, Any]]:
+        """The events of one type, as they are written."""
+        return [to_json(event) for event in self.all if event.type == kind]
+
+    @property
+    def decisions(self) -> list[str]:
+        return [event["decision"] for event in self.told("decision")]
 
 
 async def settle() -> None:
@@ -256,23 +251,31 @@ class Chain:
         self.call = LocalCall()
         self.model = ScriptedModel()
         self.synthesizer = RampSynthesizer()
-        self.counts = Counts()
+        self.events = Events()
         self.ended = asyncio.Event()
         self.conversation = Conversation()
         self.sink = Sink()
-        timeline = Timeline(self.call, self.counts)  # type: ignore[arg-type]
-        self.reply = ReplyService(self.model, self.conversation, tools, config.waiting)
-        self.speech = SpeechService(self.synthesizer, self.call.playout, config.speech, agent)  # type: ignore[arg-type]
-        self.output = CallOutput(self.call, self.conversation, timeline, ended=self.ended)  # type: ignore[arg-type]
-        control = AgentVoice(self.reply, self.speech, self.output, self.call.playout, config.turn_taking.barge_in)  # type: ignore[arg-type]
-        turn_taking = TurnTaking(control, self.conversation, timeline, config, recent=RecentAudio(), smart_turn=None)
+        events = CallEvents([self.events])
+        self.activity = activity = AgentActivity()
+        self.reply = ReplyService(
+            self.model, self.conversation, tools, config.waiting, activity=activity, events=events
+        )
+        self.speech = SpeechService(
+            self.synthesizer, self.call.playout, config.speech, agent, activity=activity, events=events
+        )
+        output = CallOutput(self.call, self.conversation, activity=activity, events=events, ended=self.ended)
+        self.control = AgentControl(
+            self.reply, self.speech, output, self.call.playout, activity, self.conversation, config.turn_taking.barge_in
+        )
+        self.machine = TurnMachine(config.turn_taking, onset_ms=config.vad.onset_ms)
+        turn_taking = TurnTaking(self.machine, self.control, events, recent=RecentAudio(), smart_turn=None)
         self.worker = PipelineWorker(
-            Pipeline([turn_taking, self.reply, self.speech, self.output, self.sink]),
+            Pipeline([turn_taking, self.reply, self.speech, output, self.sink]),
             enable_rtvi=False,
             enable_turn_tracking=False,
             idle_timeout_secs=None,
         )
-        self._samples = 0
+        self._now_ms = 0
         self._silence = 0
         self._is_active = False
 
@@ -288,12 +291,12 @@ class Chain:
             if number == 1 and not self._is_active:
                 self._is_active = True
                 await self.push(VADUserStartedSpeakingFrame())
-            await self._window(VoiceFrame(0, True, is_voiced, is_hum))
+            await self._window(Window(0, True, is_voiced, is_hum))
 
     async def silence(self, windows: int) -> None:
         """The caller is silent."""
         for _ in range(windows):
-            await self._window(VoiceFrame())
+            await self._window(Window(0))
             self._silence += 1
             if self._silence == 6 and self._is_active:
                 self._is_active = False
@@ -317,10 +320,9 @@ class Chain:
             await settle()
         return np.concatenate(out) if out else np.zeros(0, np.float32)
 
-    async def _window(self, frame: VoiceFrame) -> None:
-        self._samples += WINDOW_SAMPLES
-        frame.end_samples = self._samples
-        await self.push(frame)
+    async def _window(self, window: Window) -> None:
+        self._now_ms += WINDOW_MS
+        await self.push(VadWindowFrame(replace(window, at_ms=self._now_ms)))
 
 
 @asynccontextmanager

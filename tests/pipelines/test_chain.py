@@ -33,8 +33,8 @@ async def test_a_turn_is_answered_and_what_was_heard_enters_the_conversation(cha
     samples = await chain.play(4 * WORD_PACKETS)
     assert np.count_nonzero(samples) == 3 * 4 * 1920
     assert texts(chain) == [("user", "what time is it"), ("assistant", "It is noon.")]
-    assert [event["text"] for event in chain.call.events("heard")] == ["It ", "is ", "noon. "]
-    assert len(chain.counts.replies) == 1
+    assert [event["text"] for event in chain.events.told("heard")] == ["It ", "is ", "noon. "]
+    assert len(chain.events.told("latency")) == 1
 
 
 async def test_nothing_enters_the_conversation_before_it_is_heard(chain: Any) -> None:
@@ -49,7 +49,7 @@ async def test_speech_never_runs_further_ahead_than_the_lead(chain: Any) -> None
         await chain.play(1)
         leads.append(chain.call.playout.lead_samples / 24)
     assert max(leads) <= 320 + 80
-    assert chain.counts.underruns == 0
+    assert not chain.events.told("underrun")
 
 
 async def test_interruption_silences_within_a_packet_and_cuts_the_context_to_what_was_heard(chain: Any) -> None:
@@ -57,13 +57,13 @@ async def test_interruption_silences_within_a_packet_and_cuts_the_context_to_wha
     await chain.voice(2)
     assert np.allclose((await chain.play(2))[480:], DUCKED, atol=1e-3)
     await chain.voice(4)
-    assert chain.counts.decisions == ["suspect", "hush"]
+    assert chain.events.decisions == ["duck", "mute"]
     assert np.all((await chain.play(10))[240:] == 0)  # the fade takes 10 ms
     await chain.voice(13)
-    assert chain.counts.decisions == ["suspect", "hush", "cut"]
+    assert chain.events.decisions == ["duck", "mute", "cut"]
     assert np.all(await chain.play(50) == 0)
     assert texts(chain) == [("user", "tell me a story"), ("assistant", "Once upon a—")]
-    assert chain.call.events("interrupted")[0]["heard"] == "Once upon a"
+    assert chain.events.told("interrupted")[0]["heard"] == "Once upon a"
 
 
 async def test_a_hushed_agent_goes_on_where_it_was(chain: Any) -> None:
@@ -73,7 +73,7 @@ async def test_a_hushed_agent_goes_on_where_it_was(chain: Any) -> None:
     await chain.voice(8)
     hushed = await chain.play(20)
     await chain.silence(14)
-    assert chain.counts.decisions == ["suspect", "hush", "resume"]
+    assert chain.events.decisions == ["duck", "mute", "resume"]
     rest = await chain.play(200)
     words = len(STORY.split())
     assert np.count_nonzero(hushed) <= 240
@@ -111,7 +111,7 @@ async def test_a_false_alarm_loses_and_repeats_nothing(chain: Any) -> None:
     await chain.voice(3, is_voiced=False)  # a cough
     quiet = await chain.play(10)
     await chain.silence(14)
-    assert chain.counts.decisions == ["suspect", "resume"]
+    assert chain.events.decisions == ["duck", "resume"]
     rest = await chain.play(200)
     words = len(STORY.split())
     assert np.count_nonzero(quiet) + np.count_nonzero(rest) + made_before == words * 4 * 1920
@@ -124,8 +124,8 @@ async def test_a_long_doubt_is_not_heard_as_a_hole(chain: Any) -> None:
     for _ in range(18):
         await chain.voice(1, is_hum=True)
         assert np.all((await chain.play(2)) > 0)
-    assert chain.counts.underruns == 0
-    assert "cut" not in chain.counts.decisions
+    assert not chain.events.told("underrun")
+    assert "cut" not in chain.events.decisions
 
 
 async def test_a_back_channel_does_not_become_a_turn(chain: Any) -> None:
@@ -134,7 +134,7 @@ async def test_a_back_channel_does_not_become_a_turn(chain: Any) -> None:
     await chain.silence(7)
     await chain.transcript("mhm", is_final=True)
     await chain.silence(30)
-    assert chain.counts.decisions == ["suspect", "hush", "resume"]
+    assert chain.events.decisions == ["duck", "mute", "resume"]
     assert len(chain.model.asked) == 1
     assert chain.sink.told == ["tell me a story"]
 
@@ -144,7 +144,7 @@ async def test_a_turn_that_goes_on_before_the_reply_is_heard_is_one_turn(chain: 
     await chain.says("a table")
     await chain.voice(8)
     await chain.voice(13)
-    assert chain.counts.decisions == ["suspect", "hush", "cut"]
+    assert chain.events.decisions == ["duck", "mute", "cut"]
     await chain.silence(7)
     await chain.transcript("for two please", is_final=True)
     await chain.silence(15)
@@ -161,9 +161,9 @@ async def test_a_caller_who_pauses_in_mid_turn_is_waited_for(chain: Any) -> None
     await chain.silence(7)
     await chain.transcript("table please", is_final=True)
     await chain.silence(20)  # 860 ms: of another caller the turn were over
-    assert not chain.call.events("state")[1:]
+    assert not chain.events.told("state")[1:]
     await chain.silence(6)
-    assert chain.call.events("state")[1]["state"] == "thinking"
+    assert chain.events.told("state")[1]["state"] == "thinking"
 
 
 @pytest.mark.parametrize(("words", "asks"), [("stop please", True), ("mhm", False), ("", False)])
@@ -171,10 +171,10 @@ async def test_words_that_come_after_the_agent_went_on_may_still_stop_it(chain: 
     await start_story(chain, heard_words=3)
     await chain.voice(13)
     await chain.silence(14)
-    assert chain.counts.decisions == ["suspect", "hush", "resume"]
+    assert chain.events.decisions == ["duck", "mute", "resume"]
     await chain.transcript(words, is_final=True)
     await chain.silence(5)
-    assert (chain.counts.decisions[3:] == ["cut"]) is asks
+    assert (chain.events.decisions[3:] == ["cut"]) is asks
     assert (await chain.play(50))[240:].any() != asks  # the fade takes 10 ms
     await chain.silence(20)
     assert len(chain.model.asked) == 1 + asks

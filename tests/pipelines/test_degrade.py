@@ -289,7 +289,7 @@ class Conversation:
 async def calling(engines: Engines, config: CallConfig) -> AsyncGenerator[Conversation]:
     """A call under way, its greeting heard; it must end as every call does."""
     async with asyncio.TaskGroup() as group, PeerCall(WebRTCConfig(loopback=True)) as call:
-        carried = group.create_task(run_call(call, engines, AGENT, config, tools=(), observer=Metrics()))
+        carried = group.create_task(run_call(call, engines, AGENT, config, tools=(), sinks=[Metrics()]))
         async with Caller(call) as caller:
             conversation = Conversation(caller)
             await conversation.hears("hello")

@@ -8,7 +8,7 @@ WORD_PACKETS = 16  # 320 ms
 
 
 def states(chain: Any) -> list[str]:
-    return [event["state"] for event in chain.call.events("state")]
+    return [event["state"] for event in chain.events.told("state")]
 
 
 async def test_a_reply_without_speech_leaves_no_thought_behind(chain: Any) -> None:
@@ -35,9 +35,9 @@ async def test_words_before_a_tool_call_belong_to_the_reply_they_were_said_in(ch
     await chain.says("what time is it")
     await chain.play(WORD_PACKETS * 4)
     await chain.voice(20)
-    heard = [(event["text"].strip(), event["utterance"]) for event in chain.call.events("heard")]
+    heard = [(event["text"].strip(), event["utterance"]) for event in chain.events.told("heard")]
     assert heard == [("Let", 1), ("me", 1), ("look.", 1), ("It", 2)]
-    (interrupted,) = chain.call.events("interrupted")
+    (interrupted,) = chain.events.told("interrupted")
     assert (interrupted["heard"], interrupted["utterance"]) == ("It", 2)
 
 

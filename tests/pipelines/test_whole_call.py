@@ -93,7 +93,7 @@ async def calling(engines: Engines, config: CallConfig) -> AsyncIterator[Convers
     """A call under way, its greeting heard; both ends are gone afterwards."""
     async with asyncio.TaskGroup() as group, PeerCall(WebRTCConfig(loopback=True)) as call:
         tools = Toolbox(ToolsConfig()).for_call()
-        carried = group.create_task(run_call(call, engines, AGENT, config, tools=tools, observer=Metrics()))
+        carried = group.create_task(run_call(call, engines, AGENT, config, tools=tools, sinks=[Metrics()]))
         async with Caller(call) as caller:
             conversation = Conversation(caller, carried)
             await conversation.hears("hello")
@@ -130,7 +130,7 @@ async def test_an_interruption_silences_the_agent_and_cuts_its_words(engines: En
         cut = await conversation.until(lambda event: event["event"] == "interrupted")
         heard = [event["text"] for event in conversation.events if event["event"] == "heard"]
         assert "".join(heard).strip().endswith(cut["heard"])
-        assert conversation.decisions()[:2] == ["suspect", "hush"]
+        assert conversation.decisions()[:2] == ["duck", "mute"]
         assert conversation.decisions()[-1] == "cut"
 
 

@@ -1,17 +1,17 @@
 """What Prometheus is told."""
 
 from agent.serving.metrics import Metrics
-from pipelines.observer import CallObserver
+from pipelines.events import BargeIn, EventSink, ReplyLatency, Underrun
 from webrtc.interface import CallStats
 
 
 async def test_a_call_observed() -> None:
     metrics = Metrics()
-    observer: CallObserver = metrics
-    observer.reply_latency(700)
-    observer.decision("cut", 250)
-    observer.decision("resume", 300)
-    observer.underrun(2)
+    sink: EventSink = metrics
+    sink.emit(ReplyLatency(0, 700))
+    sink.emit(BargeIn(0, "cut", "words", 250))
+    sink.emit(BargeIn(0, "resume", "silence", 300))
+    sink.emit(Underrun(0, 2))
     metrics.call_ended(12.0, CallStats(late_packets=3, lost_packets=4, stalls=1))
     value = metrics.registry.get_sample_value
     assert value("parley_reply_latency_seconds_bucket", {"le": "0.7"}) == 1

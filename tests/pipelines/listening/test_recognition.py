@@ -15,6 +15,7 @@ from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.workers.runner import WorkerRunner
 
 from asr.interface import EngineUnreachable, Transcript
+from pipelines.events import CallEvents
 from pipelines.frames import CallerAudioFrame, TranscriptFrame
 from pipelines.listening.recognition import PRE_ROLL_FRAMES, RecognitionService
 
@@ -83,7 +84,7 @@ class Bench:
         self.listeners = listeners
         self.sink = Sink()
         self.worker = PipelineWorker(
-            Pipeline([RecognitionService(listeners, language="en"), self.sink]),
+            Pipeline([RecognitionService(listeners, language="en", events=CallEvents([])), self.sink]),
             enable_rtvi=False,
             enable_turn_tracking=False,
             idle_timeout_secs=None,

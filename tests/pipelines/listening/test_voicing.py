@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipelines.listening.voicing import SAMPLE_RATE_HZ, WINDOW_SAMPLES, SibilantDetector, voicing
+from pipelines.listening.voicing import SAMPLE_RATE_HZ, WINDOW_SAMPLES, SibilantDetector, measure_voicing
 
 TIME = np.arange(WINDOW_SAMPLES) / SAMPLE_RATE_HZ
 
@@ -17,21 +17,21 @@ def harmonics(pitch_hz: float, levels: dict[int, float]) -> NDArray[np.float32]:
 @pytest.mark.parametrize("pitch_hz", [80, 120, 210, 330])
 def test_open_vowel_is_voiced_and_no_hum(pitch_hz: float) -> None:
     vowel = harmonics(pitch_hz, {n: 1.0 if n * pitch_hz < 900 else 0.3 for n in range(1, int(3000 / pitch_hz))})
-    assert voicing(vowel).is_voiced
-    assert not voicing(vowel).is_hum
+    assert measure_voicing(vowel).is_voiced
+    assert not measure_voicing(vowel).is_hum
 
 
 @pytest.mark.parametrize("pitch_hz", [90, 120, 210])
 def test_closed_mouth_is_a_hum(pitch_hz: float) -> None:
     murmur = harmonics(pitch_hz, {1: 1.0, 2: 0.5, 3: 0.05, 4: 0.03})
-    assert voicing(murmur).is_voiced
-    assert voicing(murmur).is_hum
+    assert measure_voicing(murmur).is_voiced
+    assert measure_voicing(murmur).is_hum
 
 
 def test_breath_and_silence_have_no_pitch() -> None:
     noise = np.random.default_rng(0).standard_normal(WINDOW_SAMPLES).astype(np.float32) * 0.1
-    assert not voicing(noise).is_voiced
-    assert not voicing(np.zeros(WINDOW_SAMPLES, np.float32)).is_voiced
+    assert not measure_voicing(noise).is_voiced
+    assert not measure_voicing(np.zeros(WINDOW_SAMPLES, np.float32)).is_voiced
 
 
 def hiss(level: float) -> NDArray[np.float32]:

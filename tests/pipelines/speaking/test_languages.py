@@ -6,7 +6,7 @@ import pytest
 
 from llm.interface import TextDelta
 from pipelines.config import AgentConfig, CallConfig
-from pipelines.speaking.languages import SMALL_WORDS, SpokenLanguage, request
+from pipelines.speaking.languages import SMALL_WORDS, SpokenLanguage, language_instruction
 
 SENTENCES = {
     "en": "I have a table for you at seven, is that good?",
@@ -45,8 +45,8 @@ def test_regions_are_of_their_language() -> None:
 
 
 def test_the_mind_is_asked_to_follow_the_caller_if_there_is_a_choice() -> None:
-    assert request(("en",)) == ""
-    assert request(("en", "fr")) == "Answer in the language that the caller speaks, one of en, fr."
+    assert language_instruction(("en",)) == ""
+    assert language_instruction(("en", "fr")) == "Answer in the language that the caller speaks, one of en, fr."
     assert set(SMALL_WORDS) <= set(SENTENCES)
 
 

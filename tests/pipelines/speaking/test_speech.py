@@ -1,13 +1,14 @@
-"""A mouth that fails: the rest of that response is not spoken, the next one is tried again."""
+"""A synthesizer that fails: the rest of that response is not spoken, the next one is tried again."""
 
 import logging
 from types import TracebackType
 from typing import Any
 
 import pytest
-from pipecat.frames.frames import LLMFullResponseEndFrame, LLMFullResponseStartFrame, LLMTextFrame
+from pipecat.frames.frames import InterruptionFrame, LLMFullResponseEndFrame, LLMFullResponseStartFrame, LLMTextFrame
 
 from llm.interface import Message, TextDelta
+from pipelines.turn_taking.inputs import AgentPhase
 from tts.interface import EngineUnreachable
 
 WORD_PACKETS = 16  # 320 ms
@@ -52,7 +53,7 @@ async def test_one_failure_is_one_error_and_what_was_not_spoken_was_not_heard(
     assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == ["speech failed: gone"]
     assert dying.synthesizer.spoken == ["It is noon.", "The sun is high."]
     assert dying.conversation.messages[-1] == Message("assistant", "It is noon.")
-    assert not dying.speech.is_busy
+    assert dying.activity.phase is AgentPhase.IDLE
 
 
 async def test_the_next_response_tries_again(dying: Any) -> None:
@@ -73,6 +74,6 @@ async def test_a_response_that_waits_behind_the_failed_one_is_tried(dying: Any) 
 async def test_an_interruption_of_the_failed_response_leaves_the_next_whole(dying: Any) -> None:
     await dying.push(LLMFullResponseStartFrame(), LLMTextFrame(CLAUSES))  # its end is never reached
     await dying.play(3 * WORD_PACKETS)
-    dying.speech.silence()
+    await dying.push(InterruptionFrame())
     await dying.push(LLMFullResponseStartFrame(), LLMTextFrame("Hello again."), LLMFullResponseEndFrame())
     assert dying.synthesizer.spoken == ["It is noon.", "The sun is high.", "Hello again."]

@@ -5,13 +5,11 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import numpy as np
-import pytest
 from pipecat.frames.frames import InterruptionFrame
 
 from llm.interface import Message, TextDelta, ToolCall
 from pipelines.config import CallConfig
 from pipelines.turn_taking.config import TurnTakingConfig
-from pipelines.turn_taking.endpointing import Pause, may_be_over
 
 ChainOf = Callable[..., AbstractAsyncContextManager[Any]]
 
@@ -28,22 +26,14 @@ def spoken_to(chain: Any) -> list[tuple[str, str]]:
     return [(message.role, message.content) for message in chain.conversation.messages]
 
 
-@pytest.mark.parametrize(
-    ("words", "is_transcribed", "is_worth_it"),
-    [("tell me a story", True, True), ("tell me a", True, False), ("tell me a story", False, False), ("", True, False)],
-)
-def test_what_is_worth_a_draft(words: str, *, is_transcribed: bool, is_worth_it: bool) -> None:
-    assert may_be_over(Pause(200, words, is_transcribed)) is is_worth_it
-
-
 async def test_a_draft_is_ready_before_the_turn_is_over_and_not_heard_before(chain: Any) -> None:
     chain.model.scripts = [[TextDelta("One two three. "), TextDelta("Four five six.")]]
     await says_and_pauses(chain, "count to six")
     assert len(chain.model.asked) == 1
     assert chain.synthesizer.chunks_made == 1  # and no further
     assert not (await chain.play(10)).any()
-    assert not chain.call.events("heard")
-    assert [event["state"] for event in chain.call.events("state")] == ["listening"]
+    assert not chain.events.told("heard")
+    assert [event["state"] for event in chain.events.told("state")] == ["listening"]
 
     await chain.silence(10)
     assert (await chain.play(1)).all()  # from the next packet's first sample
@@ -63,10 +53,10 @@ async def test_nobody_hears_of_a_draft_when_the_caller_goes_on(chain: Any) -> No
     assert chain.model.asked[-1] == (Message("user", "tell me a story about a lighthouse"),)
     assert len(chain.model.asked) == 2
     assert np.count_nonzero(heard) == 3 * 4 * 1920
-    assert [event["text"] for event in chain.call.events("heard")] == ["The ", "right ", "one. "]
+    assert [event["text"] for event in chain.events.told("heard")] == ["The ", "right ", "one. "]
     assert spoken_to(chain)[0] == ("user", "tell me a story about a lighthouse")
-    assert not chain.call.events("interrupted")
-    assert not chain.counts.decisions
+    assert not chain.events.told("interrupted")
+    assert not chain.events.decisions
 
 
 async def test_words_that_come_late_make_another_draft(chain: Any) -> None:
@@ -77,7 +67,7 @@ async def test_words_that_come_late_make_another_draft(chain: Any) -> None:
     assert not (await chain.play(10)).any()
     await chain.silence(10)
     await chain.play(40)
-    assert [event["text"] for event in chain.call.events("heard")] == ["Heard. "]
+    assert [event["text"] for event in chain.events.told("heard")] == ["Heard. "]
     assert spoken_to(chain)[0] == ("user", "tell me a story about a lighthouse")
 
 
@@ -112,7 +102,7 @@ async def test_a_reply_still_comes_when_a_client_interrupts_its_draft(chain: Any
     await chain.push(InterruptionFrame())
     await chain.silence(20)
     await chain.play(40)
-    assert [event["text"] for event in chain.call.events("heard")] == ["Heard. "]
+    assert [event["text"] for event in chain.events.told("heard")] == ["Heard. "]
     assert [role for role, _ in spoken_to(chain)] == ["user", "assistant"]
 
 
