@@ -133,12 +133,6 @@ def chromium(require: Callable[[bool, str], None]) -> str:
 
 
 @pytest.fixture(scope="session")
-def speaks(require: Callable[[bool, str], None]) -> None:
-    """The callers' voices."""
-    require(shutil.which("espeak-ng") is not None, "no espeak-ng was found; install it (apt-get install espeak-ng)")
-
-
-@pytest.fixture(scope="session")
 def settings() -> dict[str, str]:
     """The environment of a server under test: unlike one under measurement, it speaks first."""
     return {"PARLEY_CALL__GREETING": GREETING}

@@ -17,7 +17,7 @@ from benchmarks.far_end.material import backchannel, cough, sentence
 from benchmarks.far_end.servers import parley
 from llm.demo.grammar import training_sentences
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session"), pytest.mark.usefixtures("speaks")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 OpenPage = Callable[..., Awaitable[Any]]
 Launch = Callable[..., Awaitable[Any]]
