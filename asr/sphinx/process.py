@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Mapping
 from types import TracebackType
@@ -44,9 +45,9 @@ class SphinxProcess:
             EngineUnreachable: it does not start.
         """
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "asr.sphinx.worker",
+            *(sys.executable, "-P", "-m", f"{__package__}.worker"),
+            # Where this process found its modules, and not in whatever folder it happens to stand.
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,  # Ctrl-C at the terminal is for us; we end the process when the calls have ended
