@@ -7,20 +7,20 @@ from typing import Any
 
 from aiohttp import web
 
-import asr.interface
-import llm.interface
-import tts.interface
+from asr import interface as asr
 from asr.interface import RecognitionError
+from llm import interface as llm
 from llm.interface import ContextTooLong, LanguageModelError
+from tts import interface as tts
 from tts.interface import SynthesisError, TextRejected, VoiceNotFound
 
-_BUSY = (asr.interface.EngineBusy, llm.interface.EngineBusy, tts.interface.EngineBusy)
+_BUSY = (asr.EngineBusy, llm.EngineBusy, tts.EngineBusy)
 _BUSY_RETRY_S = 1.0
 _CODES: dict[type[Exception], str] = {
     ContextTooLong: "context_length_exceeded",
     VoiceNotFound: "voice_not_found",
-    asr.interface.LanguageNotSupported: "language_not_supported",
-    tts.interface.LanguageNotSupported: "language_not_supported",
+    asr.LanguageNotSupported: "language_not_supported",
+    tts.LanguageNotSupported: "language_not_supported",
     TextRejected: "text_rejected",
 }
 
