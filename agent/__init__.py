@@ -1,11 +1,14 @@
 """The application: command line, settings, the running process, its calls and tools.
 
-The folders are the packages and their names are short, so a stranger's `llm` or `agent` on the path could shadow
-ours. Importing `agent` checks that all of them come from one place.
+In a checkout the folders are the packages and their names are short, so a stranger's `llm` or `agent` on the path
+could shadow ours: there, importing `agent` checks that all of them come from one place. In the wheel they all lie
+under `parley`.
 """
 
 from importlib.util import find_spec
 from pathlib import Path
+
+__version__ = "0.1.0"
 
 PACKAGES = ("pipelines", "asr", "tts", "llm", "webrtc")
 
@@ -21,7 +24,7 @@ def _foreign_packages() -> list[str]:
     ]
 
 
-if foreign := _foreign_packages():
+if __name__ == "agent" and (foreign := _foreign_packages()):
     raise ImportError(
         f"Parley's packages must lie beside {Path(__file__).resolve().parent}, but Python finds others: "
         f"{', '.join(foreign)}. Install Parley in an environment of its own (make run does)."

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-LIBRARIES = ("parley", "pipecat-ai", "aiortc", "av", "numpy", "onnxruntime", "pocketsphinx")
+LIBRARIES = ("parley-voice", "pipecat-ai", "aiortc", "av", "numpy", "onnxruntime", "pocketsphinx")
 
 
 def machine() -> dict[str, Any]:

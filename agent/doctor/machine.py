@@ -16,7 +16,7 @@ from agent.errors import AudioDeviceError
 from agent.settings.config import ServerConfig, Settings
 
 OLDEST_PYTHON = (3, 11)
-_PACKAGE = "parley"
+_PACKAGE = "parley-voice"
 _UDP_LIMIT_S = 2.0
 _SOMEWHERE = ("192.0.2.1", 9)  # RFC 5737: a documentation address; connecting UDP to it sends nothing
 

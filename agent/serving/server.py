@@ -17,13 +17,14 @@ from agent.serving.metrics import CONTENT_TYPE, Metrics
 from agent.settings.config import Settings
 from agent.tools.toolbox import open_toolbox
 from pipelines.call import prepare, run_call
+from webrtc import browser
 from webrtc.browser.signalling import PATH as OFFER_PATH
 from webrtc.browser.signalling import Signalling
 from webrtc.interface import Call
 
 _log = logging.getLogger(__name__)
 
-PAGE = Path(str(files("webrtc.browser"))) / "page"
+PAGE = Path(str(files(browser))) / "page"
 
 # The page needs nothing but its own files. Media and data channels are not fetches and need no permission here.
 _HEADERS = {
