@@ -1,5 +1,5 @@
-"""Tools of the language model; `tool` is what users import."""
+"""Tools of the language model; users import `tool`, to declare one, and `ToolRefusal`, for one to raise."""
 
-from agent.tools.function import tool
+from agent.tools.function import ToolRefusal, tool
 
-__all__ = ["tool"]
+__all__ = ["ToolRefusal", "tool"]
