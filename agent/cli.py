@@ -113,6 +113,8 @@ def _parser() -> argparse.ArgumentParser:
     settings = commands.add_parser("settings", help="List every setting, its default and its meaning, as Markdown.")
     settings.add_argument("--toml", action="store_true", help="as a TOML file to copy and change")
     settings.set_defaults(command=_settings_page)
+    events = commands.add_parser("events", help="List every event of a call, as Markdown.")
+    events.set_defaults(command=_events_page)
     command("token", _token, "Print a token that opens a call for a short while.")
     return parser
 
@@ -253,6 +255,13 @@ def _verify(options: argparse.Namespace) -> int:
         is_right = is_right and found.ok
         print(f"{'ok  ' if found.ok else 'MISS'} {found.name:<40} {found.error:.3e} (at most {found.tolerance:.0e})")
     return _DONE if is_right else _FAILED
+
+
+def _events_page(_: argparse.Namespace) -> int:
+    from agent.commands.events import events_page
+
+    print(events_page(), end="")
+    return _DONE
 
 
 def _settings_page(options: argparse.Namespace) -> int:

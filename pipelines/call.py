@@ -112,7 +112,8 @@ async def run_call(
     try:
         await _run_until(worker, call, ended)
     finally:
-        events.emit(CallEnded(events.now_ms))
+        reason = call.close_reason.value if call.close_reason else "ended by the agent" if ended.is_set() else "stopped"
+        events.emit(CallEnded(events.now_ms, reason))
 
 
 async def _run_until(worker: PipelineWorker, call: Call, ended: asyncio.Event) -> None:

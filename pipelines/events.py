@@ -153,9 +153,10 @@ class TurnStep:
 
 @dataclass(frozen=True, slots=True)
 class CallEnded:
-    """Either side hung up; nothing follows."""
+    """The call is over, for this reason; nothing follows."""
 
     t_ms: int
+    reason: str
     type: Literal["call_ended"] = "call_ended"
 
 
@@ -175,6 +176,9 @@ Event = (
     | TurnStep
     | CallEnded
 )
+
+CallerEvent = About | StateChanged | VoiceChanged | BargeIn | ReplyLatency | Heard | Interrupted
+"""What the caller's own page is told."""
 
 _EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
 

@@ -12,21 +12,10 @@ from pipecat.processors.frameworks.rtvi import RTVIProcessor
 from pipecat.processors.frameworks.rtvi import models as rtvi
 from pydantic import BaseModel
 
-from pipelines.events import (
-    About,
-    BargeIn,
-    Event,
-    Heard,
-    Interrupted,
-    ReplyLatency,
-    StateChanged,
-    VoiceChanged,
-    to_json,
-)
+from pipelines.events import CallerEvent, Event, Heard, to_json
 from webrtc.interface import Call
 
 UNHEARD = frozenset({"bot-llm-text", "bot-transcription"})  # text that the caller may never hear
-SHOWN = About | StateChanged | VoiceChanged | BargeIn | ReplyLatency | Heard | Interrupted
 
 
 class DirectRTVI(RTVIProcessor):
@@ -51,7 +40,7 @@ class DataChannelSink:
 
     def emit(self, event: Event) -> None:
         """See `EventSink`."""
-        if not isinstance(event, SHOWN):
+        if not isinstance(event, CallerEvent):
             return
         values = to_json(event)
         data = {**values, "type": "parley", "event": values["type"]}
