@@ -140,7 +140,7 @@ class TurnMachine:
 
     def _begin_turn(self, words: str) -> None:
         self._turn = CallerTurn(said=words)
-        self._evidence = None
+        self._evidence = self._unheard = None
         self._set_state(State.CALLER_TURN)
         self._todo.append(actions.BeginTurn())
         self._report(words, is_final=True)
@@ -217,9 +217,8 @@ class TurnMachine:
 
     def _judge_late_words(self, text: str) -> None:
         """A recognizer was slower than the patience with a silent agent: what it heard may still ask for the floor."""
-        evidence, self._unheard = self._unheard, None
-        if evidence:
-            heard = replace(evidence, words=text, silence_ms=0)
+        if self._unheard:
+            heard = replace(self._unheard, words=text, silence_ms=0)
             decision = decide(heard, State.MUTED, self._config.barge_in)
             if isinstance(decision, actions.Cut):
                 self._cut(actions.Cut("late words", decision.after_ms), text)

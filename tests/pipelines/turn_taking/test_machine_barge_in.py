@@ -176,6 +176,32 @@ def test_late_words_that_ask_for_nothing_are_forgotten(speaking: Any) -> None:
         speaking.silence(3)
 
 
+def test_a_voice_with_a_pause_in_it_has_words_twice(speaking: Any) -> None:
+    """Each pause was a flush; any of the late finals may ask for the floor."""
+    speaking.voice(5)
+    speaking.silence(6)
+    speaking.voice(6)
+    speaking.silence(14)
+    assert speaking.take() == ["duck", "mute", "resume"]
+    speaking.words("mhm")
+    assert speaking.take() == []
+    speaking.words("stop please")
+    assert speaking.take() == ["cut", "begin_turn", "report"]
+
+
+def test_late_words_of_a_turn_are_not_judged_by_a_voice_before_it(speaking: Any) -> None:
+    speaking.voice(13)
+    speaking.silence(14)  # let pass; its words never come
+    speaking.agent(AgentPhase.IDLE)
+    speaking.voice(20)
+    speaking.silence(70)  # nor do those of a whole turn
+    speaking.agent(AgentPhase.SPEAKING)
+    speaking.take()
+    speaking.words("stop please")
+    speaking.words("stop please")
+    assert speaking.take() == []
+
+
 def test_words_of_a_voice_that_was_judged_by_its_words_come_once(speaking: Any) -> None:
     speaking.voice(13)
     speaking.silence(7)
