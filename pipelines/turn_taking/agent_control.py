@@ -92,8 +92,10 @@ class AgentControl:
                 await by.broadcast_frame(UserStoppedSpeakingFrame)
                 if action.is_answered:
                     self.output.expect_reply(asyncio.get_running_loop().time() - action.silence_ms / 1000)
+            case actions.Report(is_final=True):
+                await by.push_frame(TranscriptionFrame(action.text, "caller", _now(), finalized=True))
             case actions.Report():
-                await by.push_frame(_transcription(action))
+                await by.push_frame(InterimTranscriptionFrame(action.text, "caller", _now()))
             case actions.Note():
                 self.conversation.caller_said(action.text)
             case actions.Ask():
@@ -120,8 +122,5 @@ class AgentControl:
         self.activity.reset()
 
 
-def _transcription(report: actions.Report) -> Frame:
-    stamp = datetime.now(UTC).isoformat()
-    if report.is_final:
-        return TranscriptionFrame(report.text, "caller", stamp, finalized=True)
-    return InterimTranscriptionFrame(report.text, "caller", stamp)
+def _now() -> str:
+    return datetime.now(UTC).isoformat()

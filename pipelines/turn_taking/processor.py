@@ -71,13 +71,13 @@ class TurnTaking(FrameProcessor):
         """Feed what concerns the floor; pass on the rest."""
         await super().process_frame(frame, direction)
         match frame:
+            case LLMMessagesAppendFrame():
+                await self._on_messages(frame)
             case VadWindowFrame():
                 await self._feed(frame.window)
             case TranscriptFrame():
                 said = frame.transcript
                 await self._feed(inputs.Words(self._machine.now_ms, said.text, said.is_final, said.confidence))
-            case LLMMessagesAppendFrame():
-                await self._on_messages(frame)
             case VADUserStoppedSpeakingFrame():
                 await self.push_frame(frame, direction)
                 await self._feed(inputs.Pause(self._machine.now_ms))
