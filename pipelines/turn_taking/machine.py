@@ -193,7 +193,7 @@ class TurnMachine:
         if self._evidence is None:
             if not window.is_sound:
                 return
-            self._evidence, self._unheard = Evidence(), None
+            self._evidence = Evidence()
         self._evidence = self._evidence.with_window(window)
         self._judge_voice(self._evidence)
         if self._state in (State.DUCKED, State.MUTED):
@@ -273,7 +273,6 @@ class TurnMachine:
         self._todo.append(actions.Stop(is_draft=self._drafted is not None))
         self._drafted = None
         self._forget_reply()
-        self._evidence = None
         if self._state is not State.CALLER_TURN:
             self._set_state(State.LISTENING)
 

@@ -122,6 +122,16 @@ def test_an_interruption_without_words_gives_the_floor_back(speaking: Any) -> No
     assert speaking.state is State.LISTENING
 
 
+def test_a_reply_that_was_cut_before_it_began_is_not_waited_for(turns: Any) -> None:
+    turns.says("hello")
+    turns.voice(20)
+    assert turns.state is State.CALLER_TURN
+    turns.silence(7)
+    turns.words("")
+    turns.silence(30)
+    assert turns.state is State.LISTENING
+
+
 def test_the_end_of_a_dropped_reply_is_not_the_end_of_the_next(turns: Any) -> None:
     turns.says("hello")
     assert turns.state is State.THINKING
@@ -185,6 +195,15 @@ def test_a_voice_with_a_pause_in_it_has_words_twice(speaking: Any) -> None:
     assert speaking.take() == ["duck", "mute", "resume"]
     speaking.words("mhm")
     assert speaking.take() == []
+    speaking.words("stop please")
+    assert speaking.take() == ["cut", "begin_turn", "report"]
+
+
+def test_words_of_one_voice_may_come_during_the_next(speaking: Any) -> None:
+    speaking.voice(13)
+    speaking.silence(14)
+    speaking.voice(1)
+    assert speaking.take() == ["duck", "mute", "resume", "duck"]
     speaking.words("stop please")
     assert speaking.take() == ["cut", "begin_turn", "report"]
 
@@ -277,11 +296,22 @@ def test_a_client_cancels_what_the_agent_says(speaking: Any) -> None:
         speaking.done.clear()
         assert speaking.feed(inputs.Cancel(speaking.now_ms)) == [actions.Stop(is_draft=False)]
         assert speaking.state is State.LISTENING
-        speaking.silence(20)
+        speaking.silence(7)
+        speaking.words("")
+        speaking.silence(30)
         assert "resume" not in speaking.take()
         speaking.says("go on")
         speaking.agent_speaks()
         speaking.silence(3)
+
+
+def test_a_caller_who_speaks_on_after_a_stop_has_the_floor(speaking: Any) -> None:
+    """Voice detection says no second time that the caller has begun."""
+    speaking.voice(4)
+    speaking.feed(inputs.Cancel(speaking.now_ms))
+    speaking.take()
+    speaking.voice(1)
+    assert speaking.take() == ["begin_turn"]
 
 
 def test_a_greeting_can_be_interrupted(turns: Any) -> None:
