@@ -133,8 +133,7 @@ class TurnMachine:
         """The text without what the recognizer itself doubts: in a short sound that is a cough."""
         if not words.is_final or words.confidence is None or words.confidence >= self._config.unclear_confidence:
             return words.text
-        is_short = self._evidence is not None or self._caller.speech_ms < self._config.barge_in.word_ms
-        return "" if is_short else UNCLEAR
+        return "" if self._caller.speech_ms < self._config.barge_in.word_ms else UNCLEAR
 
     # The caller's turn
 
