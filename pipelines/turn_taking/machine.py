@@ -93,7 +93,7 @@ class TurnMachine:
         self._caller.window(window)
         if self._state is State.CALLER_TURN:
             self._judge_silence()
-        elif self._has_agent_floor:
+        elif self._agent_state is not State.LISTENING:
             self._weigh(window)
         elif self._evidence:
             self._agent_finished_first()
@@ -217,8 +217,7 @@ class TurnMachine:
     def _judge_late_words(self, text: str) -> None:
         """A recognizer was slower than the patience with a silent agent: what it heard may still ask for the floor."""
         if self._unheard:
-            heard = replace(self._unheard, words=text, silence_ms=0)
-            decision = decide(heard, State.MUTED, self._config.barge_in)
+            decision = decide(replace(self._unheard, words=text), State.MUTED, self._config.barge_in)
             if isinstance(decision, actions.Cut):
                 self._cut(actions.Cut("late words", decision.after_ms), text)
 
@@ -250,11 +249,8 @@ class TurnMachine:
     # The agent
 
     @property
-    def _has_agent_floor(self) -> bool:
-        return self._state is not State.CALLER_TURN and self._agent_state is not State.LISTENING
-
-    @property
     def _agent_state(self) -> State:
+        """The state that is the agent's while the caller leaves it alone."""
         return State.THINKING if self._is_reply_asked else _STATE_OF[self._agent]
 
     def _on_agent(self, phase: AgentPhase) -> None:
