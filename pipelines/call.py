@@ -17,6 +17,7 @@ from pipecat.workers.runner import WorkerRunner
 from asr.interface import Recognizer
 from llm.interface import LanguageModel
 from pipelines.activity import AgentActivity
+from pipelines.agent_control import AgentControl
 from pipelines.config import AgentConfig, CallConfig
 from pipelines.event_log import EventLog
 from pipelines.events import About, CallEnded, CallEvents, CallStarted, EventSink
@@ -31,9 +32,8 @@ from pipelines.rtvi import DataChannelSink, DirectRTVI
 from pipelines.speaking.languages import language_instruction
 from pipelines.speaking.speech import SpeechService
 from pipelines.transport import MICROPHONE_RATE_HZ, CallInput, CallOutput
-from pipelines.turn_taking.agent_control import AgentControl
+from pipelines.turn_processor import TurnTaking
 from pipelines.turn_taking.machine import TurnMachine
-from pipelines.turn_taking.processor import TurnTaking
 from tts.interface import Synthesizer
 from webrtc.interface import Call
 

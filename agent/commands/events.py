@@ -28,7 +28,7 @@ _STEPS = """\
 ## Inputs and actions of the turn machine
 
 A `turn_step` has what the machine was told (`said`) and what it wanted done (`actions`). Feeding the inputs of a
-recorded call to a machine with the same settings leads to the same actions (`pipelines/turn_taking/replay.py`)."""
+recorded call to a machine with the same settings leads to the same actions (`pipelines/replay.py`)."""
 
 
 def events_page() -> str:
@@ -52,7 +52,7 @@ def _members(union: Any) -> Iterator[type[Any]]:
 
 
 def _type_of(kind: type[Any]) -> str:
-    return next(field.default for field in fields(kind) if field.name == "type")
+    return next(str(field.default) for field in fields(kind) if field.name == "type")
 
 
 def _fields(kind: type[Any]) -> Iterator[str]:

@@ -1,1 +1,1 @@
-"""Who has the floor: the decisions of a call, and what they do to the agent."""
+"""Who has the floor: pure decisions, no I/O, no clock, no Pipecat."""

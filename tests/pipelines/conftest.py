@@ -20,6 +20,7 @@ from pipecat.workers.runner import WorkerRunner
 from asr.interface import Transcript
 from llm.interface import LanguageModelError, Message, TextDelta, Tool, ToolCall
 from pipelines.activity import AgentActivity
+from pipelines.agent_control import AgentControl
 from pipelines.config import AgentConfig, CallConfig
 from pipelines.events import CallEvents, Event, to_json
 from pipelines.frames import TranscriptFrame, VadWindowFrame
@@ -29,10 +30,9 @@ from pipelines.replying.reply import ReplyService
 from pipelines.replying.tool_runs import CallTool
 from pipelines.speaking.speech import SpeechService
 from pipelines.transport import CallOutput
-from pipelines.turn_taking.agent_control import AgentControl
+from pipelines.turn_processor import TurnTaking
 from pipelines.turn_taking.inputs import WINDOW_MS, Window
 from pipelines.turn_taking.machine import TurnMachine
-from pipelines.turn_taking.processor import TurnTaking
 from tts.interface import SpeechChunk, Voice
 from webrtc.media.speech_queue import SpeechQueue
 

@@ -13,12 +13,12 @@ from pipecat.frames.frames import (
 )
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 
+from pipelines.agent_control import AgentControl
 from pipelines.events import BargeIn, CallerSaid, CallEvents, Shown, StateChanged, TurnStep
 from pipelines.frames import TranscriptFrame, VadWindowFrame
 from pipelines.listening.smart_turn import SmartTurn
 from pipelines.listening.vad import RecentAudio
 from pipelines.turn_taking import actions, inputs
-from pipelines.turn_taking.agent_control import AgentControl
 from pipelines.turn_taking.machine import TurnMachine
 from pipelines.turn_taking.state import State
 

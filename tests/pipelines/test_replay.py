@@ -8,9 +8,9 @@ from pipecat.frames.frames import InterruptionFrame, LLMMessagesAppendFrame
 from llm.interface import TextDelta
 from pipelines.config import CallConfig
 from pipelines.events import Event, TurnStep, from_json, to_json
+from pipelines.replay import replay
 from pipelines.turn_taking.config import TurnTakingConfig
 from pipelines.turn_taking.machine import TurnMachine
-from pipelines.turn_taking.replay import replay
 
 STORY = "Once upon a time a fox ran over the hill and far away."
 

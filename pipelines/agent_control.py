@@ -60,7 +60,7 @@ class AgentControl:
     conversation: Conversation
     config: BargeInConfig
 
-    async def carry_out(self, action: actions.Action, by: TurnTaker) -> None:  # noqa: PLR0912 - one case an action
+    async def carry_out(self, action: actions.Action, by: TurnTaker) -> None:  # noqa: PLR0912, PLR0915 - one case an action
         """Do it, once."""
         match action:
             case actions.Duck():
