@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pipelines.turn_taking import actions, inputs
+from pipelines.turn_taking.caller import CallerState
 from pipelines.turn_taking.config import EndpointingConfig, TurnTakingConfig
 from pipelines.turn_taking.inputs import AgentPhase
 from pipelines.turn_taking.state import State
@@ -110,6 +111,17 @@ def test_a_pause_in_mid_turn_becomes_a_habit(turns: Any) -> None:
     assert "end_turn" in turns.take()
 
 
+def test_a_pause_is_measured_to_the_first_window_of_the_next_voice() -> None:
+    """However many windows voice detection takes to be sure of it."""
+    caller = CallerState()
+    caller.window(inputs.Window(32, is_speech=True))
+    caller.pause()
+    for at_ms in (832, 864, 896):
+        caller.window(inputs.Window(at_ms, is_speech=True))
+    caller.onset(96, is_in_turn=True)
+    assert caller.habit.usual_ms == 768
+
+
 def test_a_pause_between_turns_is_no_habit(turns: Any) -> None:
     turns.says("what time is it")
     turns.agent_speaks()
@@ -141,7 +153,7 @@ def test_an_interim_that_comes_to_nothing_is_taken_back(turns: Any) -> None:
 
 def test_words_that_the_recognizer_doubts(turns: Any) -> None:
     """In a short sound they are a cough; in a long one the caller is asked again."""
-    for windows, understood in ((6, []), (30, ["…"])):
+    for windows, understood in ((6, []), (30, ["…"]), (6, [])):
         turns.voice(windows)
         turns.silence(7)
         turns.words("half a loaf", confidence=0.3)
