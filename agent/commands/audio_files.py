@@ -10,6 +10,7 @@ import soxr  # pyright: ignore[reportMissingTypeStubs]
 from numpy.typing import NDArray
 
 from agent.errors import AudioFileError
+from webrtc.media.pcm import to_pcm16
 
 
 def read_wav(path: Path, sample_rate_hz: int) -> NDArray[np.float32]:
@@ -44,11 +45,6 @@ def _from_pcm(data: bytes, width: int) -> NDArray[np.float32]:
         padded[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
         data, width = padded.tobytes(), 4
     return np.frombuffer(data, f"<i{width}").astype(np.float32) / np.float32(2 ** (8 * width - 1))
-
-
-def to_pcm16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Samples in [-1, 1] as 16-bit integers; louder ones are clipped."""
-    return (np.clip(samples, -1, 1) * 32_767).astype("<i2")
 
 
 class WavFile:

@@ -9,9 +9,9 @@ import numpy as np
 import soxr  # pyright: ignore[reportMissingTypeStubs]
 from numpy.typing import NDArray
 
-from agent.commands.audio_files import to_pcm16
 from agent.engine_server.errors import ApiError
 from tts.interface import SpeechChunk
+from webrtc.media.pcm import to_pcm16
 
 Samples = NDArray[np.float32]
 PcmEncoding = Literal["pcm_s16le", "pcm_s32le", "pcm_f16le", "pcm_f32le"]

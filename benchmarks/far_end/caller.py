@@ -32,9 +32,9 @@ from numpy.typing import NDArray
 
 from benchmarks.far_end.impairment import Impairment, Network
 from benchmarks.far_end.waveform import SAMPLE_RATE_HZ, Recording
-from webrtc.media.microphone import divert_packets
-from webrtc.media.opus import OpusDecoder, PacketEncoder, packet_duration_ticks
+from webrtc.media.opus import AvEncoder, OpusDecoder, packet_duration_ticks
 from webrtc.peer.call import PeerCall
+from webrtc.peer.diversion import divert_packets
 from webrtc.peer.loopback import offer_loopback
 from webrtc.peer.offer import SessionDescription
 
@@ -88,7 +88,7 @@ def encode(
     codec.time_base = Fraction(1, sample_rate_hz)
     codec.bit_rate = BITRATE_BPS * channels
     codec.options = {"application": "voip", "frame_duration": str(packet_ms)}
-    encoder = cast(PacketEncoder, codec)
+    encoder = cast(AvEncoder, codec)
     packet_samples = sample_rate_hz * packet_ms // 1000
     padded = np.pad(samples, (0, -len(samples) % packet_samples))
     packets: list[bytes] = []

@@ -2,7 +2,7 @@
 
 Pure and clocked from outside. Packets in order leave at once, so the buffer adds no delay to a good network. After
 a gap the packets behind it wait for a short adaptive while; then the gap is concealed, and nothing of that wait
-remains. Times are seconds of any monotonic clock; media time is in ticks of 1/48000 s, the RTP clock of Opus.
+remains. Times are seconds of any monotonic clock; media time is in ticks of the stream's RTP clock.
 """
 
 from collections import OrderedDict
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from webrtc.config import JitterConfig
 
-TICKS_PER_MS = 48
 STALL_STEP_MS = 20  # what one step of concealment adds while the network is quiet
 
 # RFC 3550, appendix A.1: a jump beyond these is another stream, believed when a second packet continues it.
@@ -59,9 +58,12 @@ class JitterBuffer:
     timestamps: a pause of its sender (DTX) is filled exactly, and packets that were only held up are all played.
     """
 
-    def __init__(self, config: JitterConfig) -> None:
+    def __init__(self, config: JitterConfig, *, clock_hz: int) -> None:
+        """`clock_hz`: of the stream's RTP timestamps."""
         self.stats = JitterStats()
         self._config = config
+        self._stall_step_ticks = STALL_STEP_MS * clock_hz // 1000
+        self._max_fill_ticks = round(config.max_fill_ms * clock_hz / 1000)
         self._hold_s = config.min_hold_ms / 1000
         self._waiting: dict[int, tuple[Packet, float]] = {}  # extended sequence number -> packet, arrival
         self._given_up: OrderedDict[int, float] = OrderedDict()  # extended sequence number -> when it was missed
@@ -115,9 +117,9 @@ class JitterBuffer:
         played = self._release(now_s)
         if not played and self._stall_at_s is not None and now_s >= self._stall_at_s:
             self._stall_at_s = now_s + STALL_STEP_MS / 1000
-            self._stall_debt_ticks += STALL_STEP_MS * TICKS_PER_MS
+            self._stall_debt_ticks += self._stall_step_ticks
             self.stats.stalled_ms += STALL_STEP_MS
-            played.append(Gap(STALL_STEP_MS * TICKS_PER_MS))
+            played.append(Gap(self._stall_step_ticks))
         return played
 
     def restart(self) -> None:
@@ -155,7 +157,7 @@ class JitterBuffer:
         self._next_timestamp = packet.timestamp + packet.duration_ticks
         paid = min(missing, self._stall_debt_ticks)
         self._stall_debt_ticks -= paid
-        gap_ticks = min(missing - paid, round(self._config.max_fill_ms * TICKS_PER_MS))
+        gap_ticks = min(missing - paid, self._max_fill_ticks)
         return [Gap(gap_ticks), packet] if gap_ticks else [packet]
 
     def _give_up(self, *, until: int) -> None:

@@ -1,19 +1,13 @@
-"""What the caller says, as 20 ms frames of 16 kHz mono in steady time.
+"""What the caller says: packets in, as they come; frames of 20 ms at 16 kHz out, in order and in steady time.
 
-aiortc's own receive path (a jitter buffer of four packets, a decoder thread, an unbounded queue) is bypassed: it
-adds 80 ms to every call and 200 ms more for ever after one lost packet.
+The walk of a packet: jitter buffer, decoder, resampler, frames. Where one is missing: concealment.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
-from aiortc import RTCRtpReceiver
-from aiortc.rtp import RtpPacket
-from av.error import FFmpegError
 from numpy.typing import NDArray
 
 from webrtc.config import JitterConfig
@@ -21,8 +15,7 @@ from webrtc.interface import MICROPHONE_RATE_HZ, MicrophoneFrame
 from webrtc.media.concealment import Concealer
 from webrtc.media.jitter import Gap, JitterBuffer, JitterStats, Packet
 from webrtc.media.mailbox import Mailbox
-from webrtc.media.opus import OpusDecoder, packet_duration_ticks
-from webrtc.media.resampling import FACTOR, Decimator
+from webrtc.media.resampling import resampler_from
 
 FRAME_MS = 20
 FRAME_SAMPLES = MICROPHONE_RATE_HZ * FRAME_MS // 1000
@@ -31,17 +24,55 @@ CONCEALMENT_FADE_MS = 60
 logger = logging.getLogger(__name__)
 
 
-class Microphone:
-    """An async iterator of MicrophoneFrame that ends with the call; for one reader.
+class RtpPacket(Protocol):
+    """What the microphone reads of an RTP packet (RFC 3550, section 5.1)."""
 
-    When the reader stalls the oldest frames are dropped and counted.
-    """
+    ssrc: int  # of the stream that it belongs to
+    sequence_number: int  # 16 bits
+    timestamp: int  # 32 bits, in ticks of the decoder's rate
+    payload: bytes
 
-    def __init__(self, config: JitterConfig, *, capacity_ms: int, call_id: str) -> None:
+
+class PacketDecoder(Protocol):
+    """One stream's decoder."""
+
+    @property
+    def rate_hz(self) -> int:
+        """Of its samples and of the stream's RTP clock."""
+        ...
+
+    def duration_ticks(self, payload: bytes) -> int:
+        """How many samples a packet holds, by its header; 0 if it holds none."""
+        ...
+
+    def decode(self, payload: bytes) -> NDArray[np.float32]:
+        """The packet's samples, mono in [-1, 1].
+
+        Raises:
+            ValueError: the payload is not what its header says.
+        """
+        ...
+
+
+class PacketMicrophone:
+    """See `webrtc.interface.Microphone`."""
+
+    def __init__(self, config: JitterConfig, decoder: PacketDecoder, *, capacity_ms: int, call_id: str) -> None:
+        """Hear what is in the decoder's packets.
+
+        Args:
+            config: how long to wait for packets.
+            decoder: of this stream alone.
+            capacity_ms: audio kept for a reader that stalls.
+            call_id: for the log.
+
+        Raises:
+            ValueError: no filter leads from the decoder's rate to the microphone's.
+        """
         self._call_id = call_id
-        self._jitter = JitterBuffer(config)
-        self._decoder = OpusDecoder()
-        self._decimator = Decimator()
+        self._jitter = JitterBuffer(config, clock_hz=decoder.rate_hz)
+        self._decoder = decoder
+        self._resampler = resampler_from(decoder.rate_hz)
         self._concealer = Concealer(
             memory_samples=FRAME_SAMPLES, fade_samples=MICROPHONE_RATE_HZ * CONCEALMENT_FADE_MS // 1000
         )
@@ -82,7 +113,7 @@ class Microphone:
                 Packet(
                     sequence_number=packet.sequence_number,
                     timestamp=packet.timestamp,
-                    duration_ticks=packet_duration_ticks(packet.payload),
+                    duration_ticks=self._decoder.duration_ticks(packet.payload),
                     payload=packet.payload,
                 ),
                 now_s,
@@ -98,7 +129,7 @@ class Microphone:
             self._timer.cancel()
             self._timer = None
 
-    def __aiter__(self) -> "Microphone":
+    def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> MicrophoneFrame:
@@ -122,7 +153,7 @@ class Microphone:
         for item in items:
             samples = self._decode(item) if isinstance(item, Packet) else None  # [S]
             if samples is None:
-                count = item.duration_ticks // FACTOR
+                count = item.duration_ticks * MICROPHONE_RATE_HZ // self._decoder.rate_hz
                 self._append(self._concealer.conceal(count), is_concealed=True)
             else:
                 self._concealer.remember(samples)
@@ -131,12 +162,12 @@ class Microphone:
     def _decode(self, packet: Packet) -> NDArray[np.float32] | None:
         """[S] samples at 16 kHz, or None where the payload is not what its header says."""
         try:
-            samples = self._decoder.decode(packet.payload)  # [3 S], 48 kHz
-        except (FFmpegError, ValueError) as error:
+            samples = self._decoder.decode(packet.payload)  # at the decoder's rate
+        except ValueError as error:
             self.undecodable_packets += 1
             logger.debug("call %s: an audio packet cannot be decoded: %s", self._call_id, error)
             return None
-        return self._decimator.process(samples)
+        return self._resampler.process(samples)
 
     def _append(self, samples: NDArray[np.float32], *, is_concealed: bool) -> None:
         self._pending = np.concatenate((self._pending, samples))
@@ -146,37 +177,3 @@ class Microphone:
             self._frames.put(MicrophoneFrame(frame, self._position_samples, self._pending_is_concealed))
             self._position_samples += FRAME_SAMPLES
             self._pending_is_concealed = is_concealed and self._pending.size > 0
-
-
-class PacketSink(Protocol):
-    """What aiortc's receiver asks of its jitter buffer."""
-
-    def add(self, packet: RtpPacket) -> tuple[bool, None]:
-        """Take a packet; (no picture loss, no frame to decode)."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Diversion:
-    deliver: Callable[[RtpPacket], None]
-
-    def add(self, packet: RtpPacket) -> tuple[bool, None]:
-        self.deliver(packet)
-        return False, None
-
-
-_RECEIVER_BUFFER = "_RTCRtpReceiver__jitter_buffer"
-
-
-def divert_packets(receiver: RTCRtpReceiver, deliver: Callable[[RtpPacket], None]) -> None:
-    """Have `receiver` hand each packet of audio to `deliver` on arrival, and decode nothing itself.
-
-    Its statistics and RTCP go on as before. The attribute is private to aiortc, whose version is pinned for it.
-
-    Raises:
-        RuntimeError: this version of aiortc has no such attribute.
-    """
-    if not hasattr(receiver, _RECEIVER_BUFFER):
-        raise RuntimeError(f"aiortc's receiver has no {_RECEIVER_BUFFER}; install the pinned version of aiortc")
-    sink: PacketSink = _Diversion(deliver)
-    setattr(receiver, _RECEIVER_BUFFER, sink)

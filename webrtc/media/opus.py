@@ -6,12 +6,16 @@ from typing import Protocol, SupportsBytes, cast
 import av
 import numpy as np
 from av.audio.codeccontext import AudioCodecContext
+from av.error import FFmpegError
 from numpy.typing import NDArray
 
+from webrtc.interface import PLAYOUT_RATE_HZ
+from webrtc.media.pcm import from_pcm16
+
 RTP_RATE_HZ = 48_000  # RFC 7587, section 4.1: the RTP clock of Opus, whatever the audio bandwidth
-SPEECH_RATE_HZ = 24_000
 PACKET_MS = 20
-SPEECH_PACKET_SAMPLES = SPEECH_RATE_HZ * PACKET_MS // 1000
+PACKET_TICKS = RTP_RATE_HZ * PACKET_MS // 1000
+PACKET_SAMPLES = PLAYOUT_RATE_HZ * PACKET_MS // 1000
 
 # The encoder's look-ahead in its low-delay mode (RFC 6716, section 2.1.4.1; 6.5 ms in the others).
 ENCODER_DELAY_MS = 2.5
@@ -40,7 +44,7 @@ def packet_duration_ticks(payload: bytes) -> int:
     return duration if duration <= _MAX_PACKET_TICKS else 0
 
 
-class PacketDecoder(Protocol):
+class AvDecoder(Protocol):
     """PyAV's decoder: its own types leave the packet's stream unknown."""
 
     def decode(self, packet: object) -> list[av.AudioFrame]:
@@ -48,7 +52,7 @@ class PacketDecoder(Protocol):
         ...
 
 
-class PacketEncoder(Protocol):
+class AvEncoder(Protocol):
     """PyAV's encoder, likewise."""
 
     def encode(self, frame: av.AudioFrame) -> list[SupportsBytes]:
@@ -59,21 +63,30 @@ class PacketEncoder(Protocol):
 class OpusDecoder:
     """Packets of one stream to 48 kHz mono; stereo is mixed down."""
 
+    rate_hz = RTP_RATE_HZ
+
     def __init__(self) -> None:
         codec = AudioCodecContext.create("libopus", "r")
         codec.layout = "mono"
         codec.sample_rate = RTP_RATE_HZ
-        self._codec = cast(PacketDecoder, codec)
+        self._codec = cast(AvDecoder, codec)
+
+    def duration_ticks(self, payload: bytes) -> int:
+        """See `packet_duration_ticks`."""
+        return packet_duration_ticks(payload)
 
     def decode(self, payload: bytes) -> NDArray[np.float32]:
         """Samples in [-1, 1] at 48 kHz, as many as the packet lasts.
 
         Raises:
-            av.error.FFmpegError: not a packet that Opus can decode.
+            ValueError: not a packet that Opus can decode.
         """
-        frames = self._codec.decode(av.Packet(payload))
-        pcm = np.concatenate([frame.to_ndarray().reshape(-1) for frame in frames])  # [S], int16
-        return pcm.astype(np.float32) / 32768.0
+        try:
+            frames = self._codec.decode(av.Packet(payload))
+        except FFmpegError as error:
+            raise ValueError(f"not an Opus packet: {error}") from error
+        pcm = np.concatenate([frame.to_ndarray().reshape(-1) for frame in frames])  # [S]
+        return from_pcm16(cast(NDArray[np.int16], pcm))
 
 
 class OpusEncoder:
@@ -87,27 +100,27 @@ class OpusEncoder:
         codec = AudioCodecContext.create("libopus", "w")
         codec.format = "flt"
         codec.layout = "mono"
-        codec.sample_rate = SPEECH_RATE_HZ
-        codec.time_base = Fraction(1, SPEECH_RATE_HZ)
+        codec.sample_rate = PLAYOUT_RATE_HZ
+        codec.time_base = Fraction(1, PLAYOUT_RATE_HZ)
         codec.bit_rate = bitrate_bps
         codec.options = {
             "application": "lowdelay",
             "frame_duration": str(PACKET_MS),
             "compression_level": "5",
         }
-        self._codec = cast(PacketEncoder, codec)
+        self._codec = cast(AvEncoder, codec)
         self._repeats = 0
         self._packet = b""
 
     def encode(self, samples: NDArray[np.float32]) -> bytes:
         """One packet from 480 samples in [-1, 1]."""
-        assert samples.shape == (SPEECH_PACKET_SAMPLES,) and samples.dtype == np.float32
+        assert samples.shape == (PACKET_SAMPLES,) and samples.dtype == np.float32
         is_silent = not samples.any()
         # Digital silence decays the filters of libopus into denormal numbers: 0.4 ms a packet, four times speech.
         if not is_silent or self._repeats < _SETTLED_PACKETS:
-            frame = av.AudioFrame(format="flt", layout="mono", samples=SPEECH_PACKET_SAMPLES)
+            frame = av.AudioFrame(format="flt", layout="mono", samples=PACKET_SAMPLES)
             frame.planes[0].update(samples.tobytes())
-            frame.sample_rate = SPEECH_RATE_HZ
+            frame.sample_rate = PLAYOUT_RATE_HZ
             [encoded] = self._codec.encode(frame)
             packet = bytes(encoded)
             self._repeats = self._repeats + 1 if is_silent and packet == self._packet else 0

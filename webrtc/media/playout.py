@@ -1,70 +1,51 @@
-"""What the caller hears: one queue of speech, sent as Opus packets every 20 ms, silence when there is none.
+"""What the caller hears: one queue of speech, pulled in blocks of 20 ms as they are due, silence where there is none.
 
-RTP never stops: when it does, a browser goes on inventing sound for 0.3 s.
+Whoever sends pulls: the blocks never stop, because a browser that gets no packets invents sound for 0.3 s.
 """
 
 import asyncio
 import logging
-from fractions import Fraction
 
-import av
 import numpy as np
-from aiortc import MediaStreamTrack
-from aiortc.mediastreams import MediaStreamError
-from av.stream import Stream
 from numpy.typing import NDArray
 
-from webrtc.interface import CallClosed
-from webrtc.media.opus import PACKET_MS, RTP_RATE_HZ, SPEECH_PACKET_SAMPLES, SPEECH_RATE_HZ, OpusEncoder
+from webrtc.interface import PLAYOUT_RATE_HZ, CallClosed
 from webrtc.media.pacing import Pacer
 from webrtc.media.speech_queue import SpeechQueue
 
-SAMPLE_RATE_HZ = SPEECH_RATE_HZ
+BLOCK_MS = 20
+BLOCK_SAMPLES = PLAYOUT_RATE_HZ * BLOCK_MS // 1000
 MAX_LATE_S = 0.2  # what a browser's jitter buffer still makes good
-
-_RTP_TIME_BASE = Fraction(1, RTP_RATE_HZ)
-_RTP_TICKS_PER_SAMPLE = RTP_RATE_HZ // SAMPLE_RATE_HZ
 
 logger = logging.getLogger(__name__)
 
 
-class Playout(MediaStreamTrack):
-    """A track that encodes by itself, so that aiortc only packs and sends.
+class PacedPlayout:
+    """See `webrtc.interface.Playout`. A block that was pulled counts as sent."""
 
-    Whatever is asked for between two packets is heard from the next one on. Positions and counts are in samples of
-    24 kHz mono since the call began.
-    """
-
-    kind = "audio"
-
-    def __init__(self, *, capacity_ms: int, bitrate_bps: int, call_id: str) -> None:
-        super().__init__()
+    def __init__(self, *, capacity_ms: int, call_id: str) -> None:
         self._call_id = call_id
-        self._queue = SpeechQueue(capacity_samples=capacity_ms * SAMPLE_RATE_HZ // 1000, sample_rate_hz=SAMPLE_RATE_HZ)
-        self._encoder: OpusEncoder | None = OpusEncoder(bitrate_bps)
-        self._pacer = Pacer(interval_s=PACKET_MS / 1000, max_late_s=MAX_LATE_S)
-        self._clock_samples = 0
+        self._queue = SpeechQueue(
+            capacity_samples=capacity_ms * PLAYOUT_RATE_HZ // 1000, sample_rate_hz=PLAYOUT_RATE_HZ
+        )
+        self._pacer = Pacer(interval_s=BLOCK_MS / 1000, max_late_s=MAX_LATE_S)
         self._advanced = asyncio.Event()
+        self._is_closed = False
 
     @property
     def position_samples(self) -> int:
-        """Speech handed to the sender."""
+        """Speech sent."""
         return self._queue.position_samples
 
     @property
     def written_samples(self) -> int:
-        """Speech accepted; after a cut, where speech ends."""
+        """Position at which the accepted speech ends."""
         return self._queue.written_samples
 
     @property
     def lead_samples(self) -> int:
-        """Speech accepted and not yet handed to the sender."""
+        """Speech accepted and not yet sent."""
         return self._queue.waiting_samples
-
-    @property
-    def clock_samples(self) -> int:
-        """Speech and silence handed to the sender: the call's clock."""
-        return self._clock_samples
 
     @property
     def underruns(self) -> int:
@@ -73,7 +54,7 @@ class Playout(MediaStreamTrack):
 
     @property
     def stalls(self) -> int:
-        """How often packets were so late that the schedule began anew."""
+        """How often blocks were so late that their schedule was restarted."""
         return self._pacer.restarts
 
     def write(self, samples: NDArray[np.float32]) -> int:
@@ -102,47 +83,44 @@ class Playout(MediaStreamTrack):
         self._queue.set_gain(1.0, ramp_ms=ramp_ms)
 
     def cut(self, fade_ms: float = 10.0) -> int:
-        """Fade out within the next packet and drop the rest; what is written afterwards has full loudness.
-
-        Returns:
-            The position at which speech ends.
-        """
+        """Fade out within the next block and drop the rest; returns the position at which speech ends."""
         return self._queue.cut(fade_ms=fade_ms)
 
     async def wait_advanced(self) -> int:
-        """Wait until the next packet was handed to the sender; returns `position_samples`.
+        """Wait until the next block was pulled; returns `position_samples`.
 
         Raises:
-            CallClosed: no packet will follow.
+            CallClosed: none will follow.
         """
-        if self.readyState == "live":
+        if not self._is_closed:
             await self._advanced.wait()
-        if self.readyState != "live":
-            raise CallClosed(f"call {self._call_id} is over: nothing more is played out")
+        self._check_open()
         return self.position_samples
 
-    async def recv(self) -> "av.Packet[Stream]":
-        """The next packet, at the time it is due; called by aiortc's sender."""
-        if self.readyState != "live":
-            raise MediaStreamError
+    async def next_block(self) -> NDArray[np.float32]:
+        """The next block, [480] in [-1, 1], at the time it is due; for one sender.
+
+        Raises:
+            CallClosed: none will follow.
+        """
+        self._check_open()
         loop = asyncio.get_running_loop()
         was_steady = not self._pacer.restarts
         due_s = self._pacer.next_due_s(loop.time())
         if was_steady and self._pacer.restarts:
             logger.warning("call %s: playout stalled for over %d ms", self._call_id, MAX_LATE_S * 1000)
         await asyncio.sleep(due_s - loop.time())
-        if self._encoder is None:
-            raise MediaStreamError
-        packet = av.Packet(self._encoder.encode(self._queue.pop(SPEECH_PACKET_SAMPLES)))
-        packet.pts = self._clock_samples * _RTP_TICKS_PER_SAMPLE
-        packet.time_base = _RTP_TIME_BASE
-        self._clock_samples += SPEECH_PACKET_SAMPLES
+        self._check_open()
+        block = self._queue.pop(BLOCK_SAMPLES)
         self._advanced.set()
         self._advanced = asyncio.Event()
-        return packet
+        return block
 
-    def stop(self) -> None:
-        """Send nothing more. Twice is harmless."""
-        super().stop()
-        self._encoder = None  # PyAV's has two threads, which must not wait for the collector
+    def close(self) -> None:
+        """Give out no further block, and wake who waits for one. Twice is harmless."""
+        self._is_closed = True
         self._advanced.set()
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise CallClosed(f"call {self._call_id} is over: nothing more is played out")

@@ -27,12 +27,14 @@ from webrtc.interface import (
     RestartRefused,
 )
 from webrtc.media.mailbox import Mailbox
-from webrtc.media.microphone import Microphone
-from webrtc.media.playout import Playout
+from webrtc.media.microphone import PacketMicrophone
+from webrtc.media.opus import OpusDecoder
+from webrtc.media.playout import PacedPlayout
 from webrtc.peer.connection import Candidate, add_candidate, close_peer, negotiate, new_peer
 from webrtc.peer.loopback import offer_loopback
 from webrtc.peer.messages import Messages
 from webrtc.peer.offer import MAX_CANDIDATES, OfferedConnection, SessionDescription, check_offer
+from webrtc.peer.track import PlayoutTrack
 
 MAX_UTF8_BYTES = 4  # of one character
 
@@ -44,8 +46,11 @@ class PeerCall:
 
     def __init__(self, config: WebRTCConfig) -> None:
         self.id = secrets.token_hex(16)
-        self.microphone = Microphone(config.jitter, capacity_ms=config.microphone_capacity_ms, call_id=self.id)
-        self.playout = Playout(capacity_ms=config.playout_capacity_ms, bitrate_bps=config.bitrate_bps, call_id=self.id)
+        self.microphone = PacketMicrophone(
+            config.jitter, OpusDecoder(), capacity_ms=config.microphone_capacity_ms, call_id=self.id
+        )
+        self.playout = PacedPlayout(capacity_ms=config.playout_capacity_ms, call_id=self.id)
+        self._track = PlayoutTrack(self.playout, bitrate_bps=config.bitrate_bps)
         self._messages = Messages(capacity=config.message_capacity, max_chars=config.max_message_chars, call_id=self.id)
         self._config = config
         self._negotiation = asyncio.Lock()
@@ -62,7 +67,7 @@ class PeerCall:
         self._takedown: asyncio.Future[None] | None = None
         if config.loopback:
             offer_loopback()
-        self._peer = new_peer(config, self.playout, self.microphone)
+        self._peer = new_peer(config, self._track, self.microphone)
         self._peer.on("connectionstatechange", self._on_connection_state)
         self._peer.on("datachannel", self._messages.attach)
 
@@ -214,7 +219,7 @@ class PeerCall:
         if self._watchdog is not None:
             self._watchdog.cancel()
         self.microphone.close()
-        self.playout.stop()
+        self._track.stop()
         self._messages.close()
         # A task of no group, held here: neither a second cancellation nor an owner who is late may keep sockets open.
         self._takedown = asyncio.ensure_future(self._take_down())

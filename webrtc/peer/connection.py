@@ -19,10 +19,11 @@ from aiortc.sdp import candidate_from_sdp
 
 from webrtc.config import WebRTCConfig
 from webrtc.interface import CallClosed, CallError, CandidateRejected, MalformedOffer
-from webrtc.media.microphone import Microphone, divert_packets
-from webrtc.media.playout import Playout
+from webrtc.media.microphone import PacketMicrophone
+from webrtc.peer.diversion import divert_packets
 from webrtc.peer.offer import SessionDescription
 from webrtc.peer.reassembly import bound_reassembly
+from webrtc.peer.track import PlayoutTrack
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +37,8 @@ class Candidate:
     sdp_mline_index: int | None
 
 
-def new_peer(config: WebRTCConfig, playout: Playout, microphone: Microphone) -> RTCPeerConnection:
-    """A peer connection that sends `playout` and gives the caller's packets to `microphone`, Opus both ways."""
+def new_peer(config: WebRTCConfig, track: PlayoutTrack, microphone: PacketMicrophone) -> RTCPeerConnection:
+    """A peer connection that sends `track` and gives the caller's packets to `microphone`, Opus both ways."""
     servers = [
         RTCIceServer(
             urls=server.url,
@@ -47,7 +48,7 @@ def new_peer(config: WebRTCConfig, playout: Playout, microphone: Microphone) -> 
         for server in config.ice_servers
     ]
     peer = RTCPeerConnection(RTCConfiguration(iceServers=servers, bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
-    transceiver = peer.addTransceiver(playout, direction="sendrecv")
+    transceiver = peer.addTransceiver(track, direction="sendrecv")
     capabilities = RTCRtpSender.getCapabilities("audio")
     assert capabilities is not None
     transceiver.setCodecPreferences([c for c in capabilities.codecs if c.mimeType.lower() == "audio/opus"])

@@ -30,7 +30,7 @@ def played(items: list[Packet | Gap]) -> list[int | str]:
 
 @pytest.fixture
 def buffer() -> JitterBuffer:
-    return JitterBuffer(JitterConfig())
+    return JitterBuffer(JitterConfig(), clock_hz=48_000)
 
 
 def test_packets_in_order_leave_at_once(buffer: JitterBuffer) -> None:
@@ -126,14 +126,14 @@ def test_duplicates_are_dropped_wherever_they_come(buffer: JitterBuffer) -> None
 
 
 def test_a_long_hole_is_filled_up_to_the_bound() -> None:
-    buffer = JitterBuffer(JitterConfig(max_fill_ms=200))
+    buffer = JitterBuffer(JitterConfig(max_fill_ms=200), clock_hz=48_000)
     buffer.push(packet(0), 0.0)
     buffer.push(packet(100), 2.0)
     assert played(buffer.expire(2.02)) == ["10.0", 100]
 
 
 def test_too_many_waiting_packets_end_the_wait() -> None:
-    buffer = JitterBuffer(JitterConfig(min_hold_ms=50))
+    buffer = JitterBuffer(JitterConfig(min_hold_ms=50), clock_hz=48_000)
     buffer.push(packet(0), 0.0)
     items = [item for n in range(2, 70) for item in buffer.push(packet(n), 0.001)]
     assert played(items)[:3] == ["1.0", 2, 3]
