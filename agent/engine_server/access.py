@@ -5,12 +5,14 @@ import hmac
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from agent.engine_server.config import EngineServerConfig
-from agent.engine_server.errors import ApiError
+from webrtc.http.errors import RequestRefused
+from webrtc.http.origins import Origins
+from webrtc.http.proxies import TrustedProxies
+from webrtc.http.tokens import bearer_token
 
 _RETRY_AFTER_S = 1.0
 _ANYONE = -1
@@ -22,6 +24,7 @@ class Access:
     def __init__(self, config: EngineServerConfig) -> None:
         self._keys = [key.get_secret_value().encode() for key in config.api_keys]
         self._requests_per_key = config.requests_per_key
+        self._origins = Origins((), TrustedProxies(()), are_names_checked=False, advice="set api_keys")
         self._active: Counter[int] = Counter()  # by the key's index
         self._is_idle = asyncio.Event()
         self.is_draining = False
@@ -35,21 +38,19 @@ class Access:
         """The index of the request's key.
 
         Raises:
-            ApiError: 401, no key or an unknown one; 403, a web page of another origin where no key is needed.
+            RequestRefused: 401, no key or an unknown one; 403, a web page of another origin where no key is needed.
         """
         if not self._keys:
-            origin = request.headers.get("Origin")
-            # Any page that somebody on this machine has open could use the engines in his name.
-            if origin is not None and urlsplit(origin).netloc != request.host:
-                raise ApiError(403, "web pages of other origins need an API key: set api_keys", code="origin")
+            # Any page that somebody on this machine has open could use the engines in their name.
+            self._origins.check(request)
             return _ANYONE
-        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
-            raise ApiError(401, "an API key is needed: Authorization: Bearer KEY", code="invalid_api_key")
-        found = key.strip().encode()
+        key = bearer_token(request)
+        if key is None:
+            raise RequestRefused(401, "an API key is needed: Authorization: Bearer KEY", code="invalid_api_key")
+        found = key.encode()
         matches = [hmac.compare_digest(found, known) for known in self._keys]  # all, in the same time for any key
         if not any(matches):
-            raise ApiError(401, "the API key is not known here: ask for one", code="invalid_api_key")
+            raise RequestRefused(401, "the API key is not known here: ask for one", code="invalid_api_key")
         return matches.index(True)
 
     @contextmanager
@@ -57,15 +58,15 @@ class Access:
         """Count a request for as long as it lasts.
 
         Raises:
-            ApiError: 401 or 403, as of `check_key`; 429, too many requests with it; 503, the process drains.
+            RequestRefused: 401 or 403, as of `check_key`; 429, too many requests with it; 503, the process drains.
         """
         key = self.check_key(request)
         if self.is_draining:
-            raise ApiError(
+            raise RequestRefused(
                 503, "the server is shutting down: ask another", code="draining", retry_after_s=_RETRY_AFTER_S
             )
         if self._active[key] >= self._requests_per_key:
-            raise ApiError(
+            raise RequestRefused(
                 429,
                 f"all {self._requests_per_key} requests of this key are in progress: end one, or try again later",
                 code="rate_limit_exceeded",

@@ -9,8 +9,8 @@ import numpy as np
 import soxr  # pyright: ignore[reportMissingTypeStubs]
 from numpy.typing import NDArray
 
-from agent.engine_server.errors import ApiError
 from tts.interface import SpeechChunk
+from webrtc.http.errors import RequestRefused
 from webrtc.media.pcm import to_pcm16
 
 Samples = NDArray[np.float32]
@@ -73,7 +73,7 @@ def decode(audio: object, encoding: PcmEncoding) -> Samples:
     """Base64 of little-endian mono PCM as samples [S] in [-1, 1], at least one.
 
     Raises:
-        ApiError: 400, not that.
+        RequestRefused: 400, not that.
     """
     dtype = np.dtype(_DTYPES[encoding])
     try:
@@ -81,10 +81,10 @@ def decode(audio: object, encoding: PcmEncoding) -> Samples:
     except ValueError:  # binascii.Error, and text beyond ASCII
         pcm = b""
     if not pcm or len(pcm) % dtype.itemsize:
-        raise ApiError(400, f"wanted base64 of mono {encoding}, found something else", code="invalid_audio")
+        raise RequestRefused(400, f"wanted base64 of mono {encoding}, found something else", code="invalid_audio")
     samples = np.frombuffer(pcm, dtype).astype(np.float32)
     if dtype.kind == "i":
         return samples / np.float32(2 ** (8 * dtype.itemsize - 1))
     if not np.isfinite(samples).all():
-        raise ApiError(400, "wanted finite samples in [-1, 1], found NaN or infinity", code="invalid_audio")
+        raise RequestRefused(400, "wanted finite samples in [-1, 1], found NaN or infinity", code="invalid_audio")
     return np.clip(samples, -1.0, 1.0)

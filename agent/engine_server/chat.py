@@ -8,14 +8,15 @@ from typing import Any
 
 from aiohttp import web
 
-from agent.engine_server.bodies import Streamed, read_body
 from agent.engine_server.chat_request import ChatRequest
 from agent.engine_server.config import EngineServerConfig
-from agent.engine_server.errors import api_error, engine_errors
+from agent.engine_server.errors import engine_errors, error_object, refusal_of
 from agent.engine_server.metrics import EngineMetrics
 from agent.engine_server.models import Model
 from agent.engine_server.stop_strings import StoppedReply
 from llm.interface import Ending, LanguageModel, LanguageModelError, Reply, TextDelta, ToolCall
+from webrtc.http.bodies import read_json
+from webrtc.http.streaming import StreamedResponse
 
 PATH = "/v1/chat/completions"
 
@@ -38,7 +39,9 @@ class Chat:
         return [web.post(PATH, self._complete)]
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
-        asked = await read_body(request, ChatRequest, self._config.body_timeout_s)
+        asked = await read_json(
+            request, ChatRequest, max_bytes=self._config.max_body_bytes, timeout_s=self._config.body_timeout_s
+        )
         self._model.check(asked.model)
         asked.check()
         completion = _Completion(self._model.id, counts_later=asked.wants_usage)
@@ -64,7 +67,7 @@ class Chat:
         first: TextDelta | ToolCall | None,
         rest: Reply,
     ) -> web.StreamResponse:
-        streamed = Streamed(request, "text/event-stream", self._config.write_timeout_s)
+        streamed = StreamedResponse(request, "text/event-stream", self._config.write_timeout_s)
         await streamed.send(_event(completion.chunk({"role": "assistant", "content": ""})))
         try:
             if first is not None:
@@ -72,7 +75,7 @@ class Chat:
             async for piece in rest:
                 await streamed.send(_event(completion.piece(piece)))
         except LanguageModelError as error:
-            await streamed.send(_event({"error": api_error(error).as_json()}))
+            await streamed.send(_event({"error": error_object(refusal_of(error))}))
         else:
             await streamed.send(_event(completion.chunk({}, completion.finish_reason(rest.ending))))
             if asked.wants_usage:

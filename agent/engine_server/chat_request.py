@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, field_validator
 
-from agent.engine_server.errors import ApiError
 from llm.interface import Message, Sampling, Tool, ToolCall
+from webrtc.http.errors import RequestRefused
 
 # Each with the values that ask for nothing, as null does.
 _NOT_DONE: Mapping[str, tuple[object, ...]] = {
@@ -167,12 +167,12 @@ class ChatRequest(BaseModel):
         """Refuse what is not done here.
 
         Raises:
-            ApiError: 400, the request wants it.
+            RequestRefused: 400, the request wants it.
         """
         for name, value in (self.model_extra or {}).items():
             if name in _NOT_DONE and value is not None and value not in _NOT_DONE[name]:
                 found = json.dumps(value)[:_SHOWN]
-                raise ApiError(
+                raise RequestRefused(
                     400,
                     f"{name}: the engine cannot do this, found {found}: leave it out",
                     code="unsupported_parameter",
@@ -197,10 +197,10 @@ class ChatRequest(BaseModel):
         """The tools that the model may ask for.
 
         Raises:
-            ApiError: 400, one of them must be called.
+            RequestRefused: 400, one of them must be called.
         """
         if self.tool_choice not in (None, "auto", "none"):
-            raise ApiError(
+            raise RequestRefused(
                 400,
                 "wanted a tool that must be called, but the engine knows auto and none: choose one of these",
                 code="invalid_request",

@@ -11,10 +11,10 @@ from typing import Any, cast, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agent.engine_server.audio import PcmEncoding, decode
-from agent.engine_server.errors import ApiError
 from agent.engine_server.models import Model
 from agent.engine_server.transcribing import Delta, Done, Transcribing
 from asr.interface import SAMPLE_RATE_HZ
+from webrtc.http.errors import RequestRefused
 
 _KNOWN = "session.update, input_audio.append, input_audio.flush and input_audio.end"
 
@@ -65,7 +65,7 @@ class MistralDialect:
                 if self._is_open or not self._has_audio:
                     await self._flush(transcribing)
             case unknown:
-                raise ApiError(400, f"wanted {_KNOWN}, found {unknown!r}", code="unknown_event")
+                raise RequestRefused(400, f"wanted {_KNOWN}, found {unknown!r}", code="unknown_event")
         return None
 
     def delta(self, delta: Delta) -> Mapping[str, Any]:
@@ -85,7 +85,7 @@ class MistralDialect:
             "usage": usage,
         }
 
-    def error(self, error: ApiError) -> Mapping[str, Any]:
+    def error(self, error: RequestRefused) -> Mapping[str, Any]:
         """An error; if it is the engine's, what was flushed is lost with it."""
         if error.status >= 500:
             self._awaited, self._is_open = 0, False
@@ -100,16 +100,18 @@ class MistralDialect:
         asked = cast(dict[str, Any], session) if isinstance(session, dict) else {}
         for name in ("diarize", "turn_detection"):
             if asked.get(name):
-                raise ApiError(400, f"{name} is not known here: leave it out", code="invalid_request")
+                raise RequestRefused(400, f"{name} is not known here: leave it out", code="invalid_request")
         if (audio_format := asked.get("audio_format")) is None:
             return
         if self._has_audio:
-            raise ApiError(400, "the format cannot change once audio was sent: open another", code="invalid_request")
+            raise RequestRefused(
+                400, "the format cannot change once audio was sent: open another", code="invalid_request"
+            )
         try:
             self._format = _AudioFormat.model_validate(audio_format)
         except ValidationError:
             known = ", ".join(get_args(PcmEncoding))
-            raise ApiError(
+            raise RequestRefused(
                 400, f"wanted one of {known} at {SAMPLE_RATE_HZ} Hz: convert it first", code="invalid_request"
             ) from None
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from agent.engine_server.errors import ApiError
 from agent.settings.config import Settings
+from webrtc.http.errors import RequestRefused
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +21,10 @@ class Model:
         """Accept the name that a client gave, with or without its owner (`mistralai/NAME`); None is always right.
 
         Raises:
-            ApiError: 404, another name.
+            RequestRefused: 404, another name.
         """
         if wanted is not None and _bare(wanted) != _bare(self.id):
-            raise ApiError(
+            raise RequestRefused(
                 404,
                 f"wanted the model {wanted}, found {self.id} for {self.does}: see /v1/models",
                 code="model_not_found",

@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from ipaddress import ip_address
+from collections.abc import Callable
+from functools import partial
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -11,28 +11,26 @@ from aiohttp.typedefs import Middleware
 from agent.engine_server import chat, speech, transcription
 from agent.engine_server.access import Access
 from agent.engine_server.config import EngineServerConfig
-from agent.engine_server.errors import ApiError
+from agent.engine_server.errors import error_object
 from agent.engine_server.metrics import CONTENT_TYPE, EngineMetrics
 from agent.engine_server.models import Models
-from agent.engine_server.sockets import Sockets
 from agent.engines.open import StepLoops, language_model_of, recognizer_of, synthesizer_of
 from agent.serving.collector import spare_the_collector
-from agent.serving.listening import listening, stop_signals
+from agent.serving.lifetime import serve_until_stopped
 from agent.settings.config import Settings
 from asr.interface import Recognizer
 from llm.interface import LanguageModel
 from tts.interface import Synthesizer
+from webrtc.http.errors import GONE, Handler, answer
+from webrtc.http.server import is_loopback
+from webrtc.http.sockets import JsonSockets
 
 _log = logging.getLogger(__name__)
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _PROTECTED = "/v1/"
 _FREE_OF_CHARGE = frozenset(["/v1/models", speech.VOICES_PATH])  # need a key, but are no work
 _HEADERS = {"Server": "Parley", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 _SOCKET = 101
-_GONE = 499  # nobody reads it: nginx's word, for the metrics
 
 
 async def serve_engines(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
@@ -57,13 +55,21 @@ async def serve_engines(settings: Settings, *, on_ready: Callable[[str], None]) 
         spare_the_collector()
         models = Models.of(settings, created=int(time.time()))
         app = application(config, access, models, recognizer, language_model, synthesizer)
-        async with listening(app, config.host, config.port, cancels_with_client=True) as url:
-            with stop_signals(access.stop_waiting) as stop:
-                if not config.api_keys and not _is_loopback(config.host):
-                    _log.warning("no engine_server.api_keys are set: everyone who reaches %s can use the engines", url)
-                on_ready(url)
-                await stop.wait()
-                await access.drain(config.drain_limit_s)
+
+        def ready(url: str) -> None:
+            if not config.api_keys and not is_loopback(config.host):
+                _log.warning("no engine_server.api_keys are set: everyone who reaches %s can use the engines", url)
+            on_ready(url)
+
+        await serve_until_stopped(
+            app,
+            config.host,
+            config.port,
+            on_ready=ready,
+            drain=lambda: access.drain(config.drain_limit_s),
+            end_now=access.stop_waiting,
+            cancels_with_client=True,
+        )
 
 
 def application(
@@ -76,7 +82,7 @@ def application(
 ) -> web.Application:
     """The routes: the protocols below `/v1`, `/healthz` and `/metrics`."""
     metrics = EngineMetrics()
-    sockets = Sockets(config)
+    sockets = JsonSockets(max_message_bytes=config.max_body_bytes, write_timeout_s=config.write_timeout_s)
 
     async def healthz(_: web.Request) -> web.Response:
         status = "draining" if access.is_draining else "ok"
@@ -94,7 +100,7 @@ def application(
     async def on_prepare(_: web.Request, response: web.StreamResponse) -> None:
         response.headers.update(_HEADERS)
 
-    app = web.Application(client_max_size=config.max_body_bytes, middlewares=[_guard(access, metrics)])
+    app = web.Application(middlewares=[_guard(access, metrics)])
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/metrics", prometheus)
     app.router.add_get("/v1/models", list_models)
@@ -104,13 +110,6 @@ def application(
     app.on_response_prepare.append(on_prepare)
     app.on_shutdown.append(sockets.close_all)
     return app
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _guard(access: Access, metrics: EngineMetrics) -> Middleware:
@@ -125,31 +124,15 @@ def _guard(access: Access, metrics: EngineMetrics) -> Middleware:
         with access.admit(request):
             return await handler(request)
 
-    async def answered(request: web.Request, handler: Handler) -> web.StreamResponse:
-        try:
-            return await admitted(request, handler)
-        except ApiError as error:
-            if error.status >= 500:
-                _log.warning("%s: %s", request.path, error)
-            return error.response()
-        except web.HTTPException as error:
-            message = " ".join((error.text or error.reason).split())
-            return ApiError(error.status, message, code=_CODES.get(error.status, "error")).response()
-        except ConnectionError:
-            return web.Response(status=_GONE)
-        except Exception:
-            _log.exception("%s failed", request.path)
-            return ApiError(500, "an error of the server's own: see its log", code="internal_error").response()
-
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         resource = request.match_info.route.resource
         route = resource.canonical if resource is not None else "other"
         # Unless an answer is reached: a handler is cancelled when its client goes away, as sockets usually end.
-        status = str(_SOCKET if request.headers.get("Upgrade", "").lower() == "websocket" else _GONE)
+        status = str(_SOCKET if request.headers.get("Upgrade", "").lower() == "websocket" else GONE)
         try:
             with metrics.in_progress(route):
-                response = await answered(request, handler)
+                response = await answer(request, partial(admitted, handler=handler), describe=error_object)
             status = str(response.status)
             return response
         finally:

@@ -14,13 +14,15 @@ from typing import Any
 from aiohttp import web
 
 from agent.engine_server.audio import encode, resampled, wav_header
-from agent.engine_server.bodies import Streamed, read_body
 from agent.engine_server.config import EngineServerConfig
-from agent.engine_server.errors import ApiError, api_error, engine_errors
+from agent.engine_server.errors import engine_errors, error_object, refusal_of
 from agent.engine_server.metrics import EngineMetrics
 from agent.engine_server.models import Model
 from agent.engine_server.speech_request import SAMPLE_RATE_HZ, SpeechRequest
 from tts.interface import SynthesisError, Synthesizer, Utterance, Voice
+from webrtc.http.bodies import read_json
+from webrtc.http.errors import RequestRefused
+from webrtc.http.streaming import StreamedResponse
 
 PATH = "/v1/audio/speech"
 VOICES_PATH = "/v1/audio/voices"
@@ -45,7 +47,9 @@ class Speech:
         return [web.post(PATH, self._speak), web.get(VOICES_PATH, self._voices)]
 
     async def _speak(self, request: web.Request) -> web.StreamResponse:
-        asked = await read_body(request, SpeechRequest, self._config.body_timeout_s)
+        asked = await read_json(
+            request, SpeechRequest, max_bytes=self._config.max_body_bytes, timeout_s=self._config.body_timeout_s
+        )
         self._model.check(asked.model)
         voice = self._voice(asked)
         language = asked.language or voice.language
@@ -63,13 +67,13 @@ class Speech:
     async def _stream(
         self, request: web.Request, answer: "_Answer", first: bytes, pieces: AsyncGenerator[bytes, None]
     ) -> web.StreamResponse:
-        streamed = Streamed(request, answer.content_type, self._config.write_timeout_s)
+        streamed = StreamedResponse(request, answer.content_type, self._config.write_timeout_s)
         await streamed.send(answer.framed(first))
         try:
             async for piece in pieces:
                 await streamed.send(answer.framed(piece))
         except SynthesisError as error:
-            if not (event := answer.failed(api_error(error))):
+            if not (event := answer.failed(refusal_of(error))):
                 return streamed.break_off()
             await streamed.send(event)
         else:
@@ -96,7 +100,7 @@ class Speech:
         for voice in voices:
             if asked.language in (None, voice.language):
                 return voice
-        raise ApiError(
+        raise RequestRefused(
             400, f"no voice speaks {asked.language}: see {VOICES_PATH}", code="language_not_supported", param="language"
         )
 
@@ -176,11 +180,11 @@ class _Answer:
         usage = {names[0]: 0, names[1]: frames, "total_tokens": frames}
         return _event({"type": "speech.audio.done", "usage": usage})
 
-    def failed(self, error: ApiError) -> bytes:
+    def failed(self, error: RequestRefused) -> bytes:
         """What is sent when the rest cannot be spoken; nothing if the dialect has no words for it."""
         if self._asked.delivery == "raw":
             return b""
-        return _event({"type": "speech.audio.error", "error": error.as_json()})
+        return _event({"type": "speech.audio.error", "error": error_object(error)})
 
 
 def _event(data: dict[str, Any]) -> bytes:

@@ -6,14 +6,15 @@ from typing import Any, Protocol
 from aiohttp import WSCloseCode, web
 
 from agent.engine_server.config import EngineServerConfig
-from agent.engine_server.errors import ApiError, api_error
+from agent.engine_server.errors import refusal_of
 from agent.engine_server.metrics import EngineMetrics
 from agent.engine_server.mistral_realtime import MistralDialect
 from agent.engine_server.models import Model
-from agent.engine_server.sockets import JsonSocket, NotJson, Sockets
 from agent.engine_server.transcribing import Delta, Done, Failed, TooMuchAudio, Transcribing
 from agent.engine_server.vllm_realtime import VllmDialect
 from asr.interface import RecognitionError, Recognizer
+from webrtc.http.errors import RequestRefused
+from webrtc.http.sockets import JsonSocket, JsonSockets, NotJson
 
 PATH = "/v1/realtime"
 MISTRAL_PATH = "/v1/audio/transcriptions/realtime"
@@ -30,7 +31,7 @@ class Dialect(Protocol):
         """Do what a message of the client's says; returns the answer, if it has one at once.
 
         Raises:
-            ApiError, RecognitionError, TooMuchAudio: it cannot be done; the client may go on.
+            RequestRefused, RecognitionError, TooMuchAudio: it cannot be done; the client may go on.
         """
         ...
 
@@ -42,7 +43,7 @@ class Dialect(Protocol):
         """The news of a whole text."""
         ...
 
-    def error(self, error: ApiError) -> Mapping[str, Any]:
+    def error(self, error: RequestRefused) -> Mapping[str, Any]:
         """The news of an error."""
         ...
 
@@ -61,7 +62,7 @@ class Realtime:
         model: Model,
         config: EngineServerConfig,
         metrics: EngineMetrics,
-        sockets: Sockets,
+        sockets: JsonSockets,
     ) -> None:
         self._recognizer = recognizer
         self._model = model
@@ -105,14 +106,14 @@ class _Session:
         async for message in self._socket.messages():
             try:
                 if isinstance(message, NotJson):
-                    raise ApiError(400, str(message), code="invalid_json")
+                    raise RequestRefused(400, str(message), code="invalid_json")
                 if answer := await self._dialect.take(message, transcribing):
                     await self._socket.send(answer)
             except TooMuchAudio as error:
-                await self._fail(ApiError(400, str(error), code="invalid_audio"))
+                await self._fail(RequestRefused(400, str(error), code="invalid_audio"))
             except RecognitionError as error:
-                await self._fail(api_error(error))
-            except ApiError as error:
+                await self._fail(refusal_of(error))
+            except RequestRefused as error:
                 await self._fail(error)
             await self._end_if_over()
 
@@ -125,10 +126,10 @@ class _Session:
                 self._metrics.utterance()
                 await self._socket.send(self._dialect.done(event))
             case Failed(error):
-                await self._fail(api_error(error))
+                await self._fail(refusal_of(error))
         await self._end_if_over()
 
-    async def _fail(self, error: ApiError) -> None:
+    async def _fail(self, error: RequestRefused) -> None:
         await self._socket.send(self._dialect.error(error))
 
     async def _end_if_over(self) -> None:

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent.engine_server.audio import decode
-from agent.engine_server.errors import ApiError
 from agent.engine_server.models import Model
 from agent.engine_server.transcribing import Delta, Done, Transcribing
+from webrtc.http.errors import RequestRefused
 
 _STEPS_PER_S = 12.5  # what counts as a token of audio
 _KNOWN = "session.update, input_audio_buffer.append and input_audio_buffer.commit"
@@ -40,13 +40,13 @@ class VllmDialect:
                 transcribing.push(decode(message.get("audio"), "pcm_s16le"))
             case "input_audio_buffer.commit":
                 if not self._is_validated:
-                    raise ApiError(400, "name the model first: session.update", code="model_not_validated")
+                    raise RequestRefused(400, "name the model first: session.update", code="model_not_validated")
                 if message.get("final"):
                     await transcribing.end()
                 else:
                     await transcribing.begin()
             case unknown:
-                raise ApiError(400, f"wanted {_KNOWN}, found {unknown!r}", code="unknown_event")
+                raise RequestRefused(400, f"wanted {_KNOWN}, found {unknown!r}", code="unknown_event")
 
     def delta(self, delta: Delta) -> Mapping[str, Any]:
         """More text."""
@@ -58,13 +58,13 @@ class VllmDialect:
         usage = {"prompt_tokens": steps, "completion_tokens": 0, "total_tokens": steps}
         return {"type": "transcription.done", "text": done.text, "usage": usage}
 
-    def error(self, error: ApiError) -> Mapping[str, Any]:
+    def error(self, error: RequestRefused) -> Mapping[str, Any]:
         """vLLM's own codes for what the client did wrong and for a failure; `engine_busy` is ours."""
         code = "processing_error" if error.code == "engine_failed" else error.code
         return {"type": "error", "error": str(error), "code": code}
 
     def _validate(self, model: object) -> None:
         if not isinstance(model, str):
-            raise ApiError(400, "session.update wants a model: see /v1/models", code="invalid_event")
+            raise RequestRefused(400, "session.update wants a model: see /v1/models", code="invalid_event")
         self._model.check(model)
         self._is_validated = True

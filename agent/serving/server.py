@@ -11,7 +11,7 @@ from aiohttp import web
 from agent.engines.open import open_engines
 from agent.serving.calls import CallRegistry
 from agent.serving.collector import spare_the_collector
-from agent.serving.listening import listening, stop_signals
+from agent.serving.lifetime import serve_until_stopped
 from agent.serving.loop_lag import LoopLag
 from agent.serving.metrics import CONTENT_TYPE, Metrics
 from agent.settings.config import Settings
@@ -72,13 +72,14 @@ async def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
                 await run_call(call, engines, settings.agent, settings.call, tools=toolbox.for_call(), sinks=[metrics])
 
             calls = CallRegistry(group, admission, run=run, lag=lag, metrics=metrics)
-            async with listening(
-                application(settings, calls, lag, metrics), settings.server.host, settings.server.port
-            ) as url:
-                with stop_signals(calls.end_all) as stop:
-                    on_ready(url)
-                    await stop.wait()
-                    await calls.drain(settings.server.drain_limit_s)
+            await serve_until_stopped(
+                application(settings, calls, lag, metrics),
+                settings.server.host,
+                settings.server.port,
+                on_ready=on_ready,
+                drain=lambda: calls.drain(settings.server.drain_limit_s),
+                end_now=calls.end_all,
+            )
             sampler.cancel()
 
 

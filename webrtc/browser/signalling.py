@@ -6,24 +6,22 @@ Every refusal is JSON, `{"error": "one line"}`.
 """
 
 import asyncio
-import json
 import logging
-import math
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel, ValidationError
 
 from webrtc.browser.schemas import CandidatesBody, OfferBody
 from webrtc.config import WebRTCConfig
-from webrtc.http.origins import OriginRefused, Origins
+from webrtc.http.bodies import Body, read_json
+from webrtc.http.errors import Handler, RequestRefused, TokenRejected, answer
+from webrtc.http.origins import Origins
 from webrtc.http.proxies import TrustedProxies
-from webrtc.http.rate import OfferRate
-from webrtc.http.tokens import CallTokens, TokenRejected
+from webrtc.http.rate import RequestRate
+from webrtc.http.tokens import CallTokens, bearer_token
 from webrtc.interface import CallClosed, CallError, CandidateRejected, OfferRejected, RestartRefused
 from webrtc.peer.call import PeerCall
 from webrtc.peer.connection import Candidate
@@ -31,9 +29,6 @@ from webrtc.peer.offer import SessionDescription
 
 PATH = "/api/offer"
 PREFLIGHT_MAX_AGE_S = 600
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Body = TypeVar("Body", bound=BaseModel)
 
 logger = logging.getLogger(__name__)
 
@@ -64,13 +59,18 @@ class Signalling:
         self._accept = accept
         self._admit = admit
         self._calls: dict[str, PeerCall] = {}  # by pc_id: unguessable, unlike the id in the log
-        self._rate = OfferRate(self._limits.offers_per_minute)
+        self._rate = RequestRate(self._limits.offers_per_minute)
         secret = self._limits.token_secret
         self._tokens = (
             CallTokens(secret.get_secret_value(), lifetime_s=self._limits.token_lifetime_s) if secret else None
         )
         self._proxies = TrustedProxies(self._limits.trusted_proxies)
-        self._origins = Origins(self._limits.allowed_origins, self._proxies, are_names_checked=self._tokens is None)
+        self._origins = Origins(
+            self._limits.allowed_origins,
+            self._proxies,
+            are_names_checked=self._tokens is None,
+            advice="set signalling.allowed_origins or signalling.trusted_proxies",
+        )
 
     def routes(self) -> list[web.RouteDef]:
         """For an aiohttp application."""
@@ -83,7 +83,7 @@ class Signalling:
     async def _offer(self, request: web.Request) -> web.Response:
         self._check_rate(request)
         self._check_token(request)
-        body = await self._body(request, OfferBody)
+        body = await self._read(request, OfferBody)
         offer = SessionDescription(body.sdp, body.type)
         call = self._calls.get(body.pc_id or "")
         if call is not None and body.pc_id is not None:
@@ -109,17 +109,17 @@ class Signalling:
         return _answer(pc_id, answer)
 
     async def _candidates(self, request: web.Request) -> web.Response:
-        body = await self._body(request, CandidatesBody)
+        body = await self._read(request, CandidatesBody)
         call = self._calls.get(body.pc_id)
         if call is None:
-            raise _error(web.HTTPNotFound, "there is no such call; it may have ended")
+            raise RequestRefused(404, "there is no such call; it may have ended")
         try:
             for candidate in body.candidates:
                 await call.add_candidate(Candidate(candidate.candidate, candidate.sdp_mid, candidate.sdp_mline_index))
         except CandidateRejected as error:
-            raise _error(web.HTTPBadRequest, str(error)) from error
+            raise RequestRefused(400, str(error)) from error
         except CallClosed as error:
-            raise _error(web.HTTPNotFound, str(error)) from error
+            raise RequestRefused(404, str(error)) from error
         return web.json_response({"status": "success"})
 
     async def _preflight(self, _: web.Request) -> web.Response:
@@ -136,19 +136,16 @@ class Signalling:
         """Let pages of our own and of the configured origins in, and no others (WHATWG Fetch, CORS protocol)."""
 
         async def checked(request: web.Request) -> web.StreamResponse:
-            try:
+            origin = None
+
+            async def from_allowed_origin(request: web.Request) -> web.StreamResponse:
+                nonlocal origin
                 origin = self._origins.check(request)
-            except OriginRefused as error:
-                raise _error(web.HTTPForbidden, str(error)) from error
-            if origin is None:
                 return await handler(request)
-            headers = {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
-            try:
-                response = await handler(request)
-            except web.HTTPException as error:
-                error.headers.update(headers)
-                raise
-            response.headers.update(headers)
+
+            response = await answer(request, from_allowed_origin)
+            if origin is not None:
+                response.headers.update({"Access-Control-Allow-Origin": origin, "Vary": "Origin"})
             return response
 
         return checked
@@ -161,68 +158,37 @@ class Signalling:
     def _check_rate(self, request: web.Request) -> None:
         wait_s = self._rate.take(self._proxies.caller(request), asyncio.get_running_loop().time())
         if wait_s > 0:
-            raise _error(
-                web.HTTPTooManyRequests, "too many calls from your address; wait a minute", retry_after_s=wait_s
-            )
+            raise RequestRefused(429, "too many calls from your address; wait a minute", retry_after_s=wait_s)
 
     def _check_token(self, request: web.Request) -> None:
         if self._tokens is None:
             return
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
-            raise _error(web.HTTPUnauthorized, "a call token is needed: Authorization: Bearer TOKEN")
-        try:
-            self._tokens.check(token.strip())
-        except TokenRejected as error:
-            raise _error(web.HTTPUnauthorized, str(error)) from error
+        token = bearer_token(request)
+        if token is None:
+            raise TokenRejected("a call token is needed: Authorization: Bearer TOKEN")
+        self._tokens.check(token)
 
-    async def _body(self, request: web.Request, schema: type[Body]) -> Body:
-        limit = self._limits.max_body_bytes
-        raw = bytearray()
-        try:
-            async with asyncio.timeout(self._limits.body_timeout_s):
-                async for chunk in request.content.iter_any():
-                    raw += chunk
-                    if len(raw) > limit:
-                        raise web.HTTPRequestEntityTooLarge(
-                            limit,
-                            text=json.dumps({"error": f"the request is larger than {limit} bytes"}),
-                            content_type="application/json",
-                        )
-        except TimeoutError:
-            raise _error(web.HTTPRequestTimeout, "the request did not arrive in time") from None
-        try:
-            return schema.model_validate_json(bytes(raw))
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the request"
-            raise _error(web.HTTPBadRequest, f"{where}: {first['msg']}") from error
+    async def _read(self, request: web.Request, schema: type[Body]) -> Body:
+        limits = self._limits
+        return await read_json(request, schema, max_bytes=limits.max_body_bytes, timeout_s=limits.body_timeout_s)
 
 
 async def _answered(call: PeerCall, offer: SessionDescription) -> SessionDescription:
     try:
         return await call.answer(offer)
     except RestartRefused as error:
-        raise _error(web.HTTPConflict, str(error)) from error
+        raise RequestRefused(409, str(error)) from error
     except OfferRejected as error:
-        raise _error(web.HTTPBadRequest, str(error)) from error
+        raise RequestRefused(400, str(error)) from error
     except CallClosed as error:
-        raise _error(web.HTTPNotFound, str(error)) from error
+        raise RequestRefused(404, str(error)) from error
     except CallError as error:
-        logger.error("call %s: %s", call.id, error)
-        raise _error(web.HTTPInternalServerError, str(error)) from error
+        raise RequestRefused(500, str(error)) from error
 
 
 def _answer(pc_id: str, answer: SessionDescription) -> web.Response:
     return web.json_response({"sdp": answer.sdp, "type": answer.type, "pc_id": pc_id})
 
 
-def _busy(refusal: Refusal) -> web.HTTPException:
-    return _error(web.HTTPServiceUnavailable, refusal.reason, retry_after_s=refusal.retry_after_s)
-
-
-def _error(
-    kind: Callable[..., web.HTTPException], message: str, *, retry_after_s: float | None = None
-) -> web.HTTPException:
-    headers = {} if retry_after_s is None else {"Retry-After": str(math.ceil(retry_after_s))}
-    return kind(text=json.dumps({"error": message}), content_type="application/json", headers=headers)
+def _busy(refusal: Refusal) -> RequestRefused:
+    return RequestRefused(503, refusal.reason, retry_after_s=refusal.retry_after_s)

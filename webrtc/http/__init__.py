@@ -1,1 +1,1 @@
-"""What every HTTP server of ours needs."""
+"""The one HTTP kit of all our servers: listening, bodies, sockets, errors, and who may ask. Knows nothing of calls."""

@@ -1,4 +1,4 @@
-"""Whose pages may call: our own and those of the configured origins (WHATWG Fetch, Origin header)."""
+"""Whose pages may ask: our own and those of the configured origins (WHATWG Fetch, Origin header)."""
 
 from collections.abc import Iterable
 from ipaddress import ip_address
@@ -7,24 +7,31 @@ from urllib.parse import SplitResult, urlsplit
 
 from aiohttp import web
 
+from webrtc.http.errors import OriginRefused
 from webrtc.http.proxies import TrustedProxies
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-class OriginRefused(Exception):
-    """A page of this origin may not call; the message says why."""
-
-
 class Origins:
     """Our own origin is the one that the request itself names, unless that name may be somebody else's."""
 
-    def __init__(self, allowed: Iterable[str], proxies: TrustedProxies, *, are_names_checked: bool) -> None:
-        """`are_names_checked`: refuse names that may be rebound; needless where each call shows a token."""
+    def __init__(
+        self, allowed: Iterable[str], proxies: TrustedProxies, *, are_names_checked: bool, advice: str
+    ) -> None:
+        """Know whose pages may ask.
+
+        Args:
+            allowed: origins beside our own.
+            proxies: whose word on our own name counts.
+            are_names_checked: refuse names that may be rebound; not needed where each request shows a token.
+            advice: what the owner of the server may do about a refusal.
+        """
         self._allowed = frozenset(allowed)
         self._names = {name for origin in self._allowed if (name := _split(origin).hostname)} | {"localhost"}
         self._proxies = proxies
         self._are_names_checked = are_names_checked
+        self._advice = advice
 
     def check(self, request: web.Request) -> str | None:
         """The configured origin that the request comes from; None if it comes from our own page or from no page.
@@ -38,7 +45,7 @@ class Origins:
         if origin is None or self._is_own(origin, request):
             return None
         if origin not in self._allowed:
-            raise OriginRefused("pages of this origin may not call; see signalling.allowed_origins")
+            raise OriginRefused(f"pages of other origins are not served here: {self._advice}")
         return origin
 
     def _is_own(self, origin: str, request: web.Request) -> bool:
@@ -58,10 +65,7 @@ class Origins:
         if not host or name in self._names or _is_address(name) or not _came_by_loopback(request):
             return
         if not self._proxies.sent(request):
-            raise OriginRefused(
-                f"this machine is not known as {host[:100]!r}: open it as localhost, or set "
-                "signalling.allowed_origins or signalling.trusted_proxies"
-            )
+            raise OriginRefused(f"this machine is not known as {host[:100]!r}: open it as localhost, or {self._advice}")
 
 
 def _split(url: str) -> SplitResult:

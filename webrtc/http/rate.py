@@ -1,4 +1,4 @@
-"""How often one address may call."""
+"""How often one address may ask."""
 
 import ipaddress
 from collections import OrderedDict, deque
@@ -7,25 +7,25 @@ WINDOW_S = 60.0
 MAX_ADDRESSES = 10_000
 
 
-class OfferRate:
-    """Counts the offers of each address within the last minute; remembers a bounded number of addresses."""
+class RequestRate:
+    """Counts the requests of each address within the last minute; remembers a bounded number of addresses."""
 
-    def __init__(self, offers_per_minute: int) -> None:
-        self._offers_per_minute = offers_per_minute
-        self._offers: OrderedDict[str, deque[float]] = OrderedDict()  # least recent address first
+    def __init__(self, per_minute: int) -> None:
+        self._per_minute = per_minute
+        self._requests: OrderedDict[str, deque[float]] = OrderedDict()  # least recent address first
 
     def take(self, address: str | None, now_s: float) -> float:
-        """Count an offer; returns 0, or in how many seconds the next one will be taken if this one is too many."""
+        """Count a request; returns 0, or in how many seconds the next will be served if this one is too many."""
         network = _network(address)
-        offers = self._offers.setdefault(network, deque())
-        self._offers.move_to_end(network)
-        while len(self._offers) > MAX_ADDRESSES:
-            self._offers.popitem(last=False)
-        while offers and offers[0] <= now_s - WINDOW_S:
-            offers.popleft()
-        if len(offers) >= self._offers_per_minute:
-            return offers[0] + WINDOW_S - now_s
-        offers.append(now_s)
+        requests = self._requests.setdefault(network, deque())
+        self._requests.move_to_end(network)
+        while len(self._requests) > MAX_ADDRESSES:
+            self._requests.popitem(last=False)
+        while requests and requests[0] <= now_s - WINDOW_S:
+            requests.popleft()
+        if len(requests) >= self._per_minute:
+            return requests[0] + WINDOW_S - now_s
+        requests.append(now_s)
         return 0.0
 
 

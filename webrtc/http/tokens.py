@@ -1,14 +1,13 @@
-"""Call tokens: a signed, short-lived permission to call, for a page that some other server has let somebody into."""
+"""Bearer tokens: signed, short-lived permissions, for a page that some other server has let somebody into."""
 
 import secrets
 
+from aiohttp import web
 from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
 
+from webrtc.http.errors import TokenRejected
+
 _SALT = "call token"  # keeps these tokens apart from whatever else is signed with the same secret
-
-
-class TokenRejected(Exception):
-    """The token does not permit a call; the message says why."""
 
 
 class CallTokens:
@@ -34,3 +33,9 @@ class CallTokens:
             raise TokenRejected(f"the call token is older than {self._lifetime_s} s; ask for a new one") from None
         except (BadSignature, UnicodeEncodeError):  # a header's bytes need not be text
             raise TokenRejected("the call token was not issued for this server") from None
+
+
+def bearer_token(request: web.Request) -> str | None:
+    """What the request shows as `Authorization: Bearer TOKEN` (RFC 6750, section 2.1); None if it shows nothing."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None

@@ -15,10 +15,10 @@ from agent.engine_server.access import Access
 from agent.engine_server.config import EngineServerConfig
 from agent.engine_server.models import Model, Models
 from agent.engine_server.server import application
-from agent.serving.listening import listening
 from asr.interface import RecognitionError, Transcript
 from llm.interface import Ending, Message, Sampling, TextDelta, Tool, ToolCall
 from tts.interface import SpeechChunk, Voice, VoiceNotFound
+from webrtc.http.server import serve_http
 
 WORDS = ("one", "two", "three", "four", "five")
 
@@ -234,7 +234,7 @@ def serve() -> Serve:
         app = application(config, access, models, ears, mind, mouth)
         async with (
             asyncio.timeout(30),
-            listening(app, config.host, config.port, cancels_with_client=True) as url,
+            serve_http(app, config.host, config.port, cancels_with_client=True) as url,
             ClientSession(url, timeout=ClientTimeout(total=20)) as http,
         ):
             yield Served(url, http, access, ears, mind, mouth)

@@ -1,7 +1,6 @@
 """The routes of the process, over a real socket, with calls that are never made."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -9,13 +8,12 @@ import pytest
 import pytest_asyncio
 from aiohttp import ClientSession
 
-from agent.errors import AddressUnavailable
 from agent.serving.calls import CallRegistry
-from agent.serving.listening import listening, url_of
 from agent.serving.loop_lag import MIN_SAMPLES, LoopLag
 from agent.serving.metrics import Metrics
 from agent.serving.server import PAGE, application
 from agent.settings.config import load_settings
+from webrtc.http.server import serve_http
 from webrtc.interface import Call
 
 
@@ -40,7 +38,7 @@ async def server() -> AsyncIterator[Running]:
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         registry = CallRegistry(group, settings.admission, run=run, lag=lag, metrics=metrics)
         app = application(settings, registry, lag, metrics)
-        async with listening(app, "127.0.0.1", 0) as url, ClientSession(url) as http:
+        async with serve_http(app, "127.0.0.1", 0) as url, ClientSession(url) as http:
             yield Running(http, registry, lag, metrics)
 
 
@@ -110,35 +108,3 @@ async def test_refused_offers_are_counted_by_reason(server: Running) -> None:
     value = server.metrics.registry.get_sample_value
     assert value("parley_calls_refused_total", {"reason": "bad offer"}) == 3
     assert value("parley_calls_refused_total", {"reason": "rate"}) == 1
-
-
-async def test_a_taken_port_is_told_in_one_line(server: Running) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        app = application(load_settings(None, {}), server.registry, server.lag, server.metrics)
-        with pytest.raises(AddressUnavailable, match=r"choose another with --host and --port") as caught:
-            async with listening(app, "127.0.0.1", taken.getsockname()[1]):
-                pass
-    assert "\n" not in str(caught.value)
-
-
-async def test_a_host_that_is_not_here(server: Running) -> None:
-    app = application(load_settings(None, {}), server.registry, server.lag, server.metrics)
-    with pytest.raises(AddressUnavailable):
-        async with listening(app, "192.0.2.1", 0):
-            pass
-
-
-@pytest.mark.parametrize(
-    ("host", "url"),
-    [
-        ("127.0.0.1", "http://127.0.0.1:80"),
-        ("0.0.0.0", "http://localhost:80"),
-        ("::", "http://localhost:80"),
-        ("::1", "http://[::1]:80"),
-        ("example.org", "http://example.org:80"),
-    ],
-)
-def test_the_url_is_one_that_a_browser_can_open(host: str, url: str) -> None:
-    assert url_of(host, 80) == url

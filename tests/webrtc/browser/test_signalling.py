@@ -192,7 +192,7 @@ async def test_a_body_that_does_not_come(owner: Owner) -> None:
         await never.wait()
 
     async with await owner.serve(body_timeout_s=0.05) as client, client.post(PATH, data=chunks()) as response:
-        assert await refused(response) == (408, "the request did not arrive in time")
+        assert await refused(response) == (408, "the request did not arrive within 0.05 s")
 
 
 async def test_the_owner_refuses(owner: Owner, offer: dict[str, str]) -> None:

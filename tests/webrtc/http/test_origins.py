@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from webrtc.http.origins import OriginRefused, Origins
+from webrtc.http.errors import OriginRefused
+from webrtc.http.origins import Origins
 from webrtc.http.proxies import TrustedProxies
 
 
@@ -26,7 +27,7 @@ def request(headers: dict[str, str], *, peer: str = "127.0.0.1", local: str = "1
 
 def origins(*allowed: str, trusted: str | None = None, are_names_checked: bool = True) -> Origins:
     proxies = TrustedProxies([ip_network(trusted)] if trusted else [])
-    return Origins(allowed, proxies, are_names_checked=are_names_checked)
+    return Origins(allowed, proxies, are_names_checked=are_names_checked, advice="set allowed_origins")
 
 
 @pytest.mark.parametrize("host", ["localhost:7860", "LOCALHOST", "127.0.0.1:7860", "[::1]:7860", "192.168.1.5:7860"])
@@ -56,7 +57,7 @@ def test_a_name_on_the_network_is_ours() -> None:
     "origin", ["http://[", "null", "", "http://localhost:x", "http://", "https://stranger.example"]
 )
 def test_other_and_malformed_origins(origin: str) -> None:
-    with pytest.raises(OriginRefused, match=r"signalling\.allowed_origins"):
+    with pytest.raises(OriginRefused, match=r"other origins .*: set allowed_origins"):
         origins().check(request({"Host": "localhost:7860", "Origin": origin}))
 
 

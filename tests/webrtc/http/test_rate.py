@@ -1,13 +1,13 @@
-"""Offers per address and minute, on a clock of the test's own."""
+"""Requests per address and minute, on a clock of the test's own."""
 
 import pytest
 
-from webrtc.http import rate as offer_rate
-from webrtc.http.rate import OfferRate
+from webrtc.http import rate as request_rate
+from webrtc.http.rate import RequestRate
 
 
 def test_so_many_a_minute_and_again_when_the_oldest_is_past() -> None:
-    rate = OfferRate(3)
+    rate = RequestRate(3)
     assert [rate.take("192.0.2.1", t) for t in (0.0, 10.0, 20.0)] == [0, 0, 0]
     assert rate.take("192.0.2.1", 30.0) == 30.0
     assert rate.take("192.0.2.1", 60.0) == 0
@@ -15,14 +15,14 @@ def test_so_many_a_minute_and_again_when_the_oldest_is_past() -> None:
 
 
 def test_addresses_do_not_share() -> None:
-    rate = OfferRate(1)
+    rate = RequestRate(1)
     assert rate.take("192.0.2.1", 0.0) == 0
     assert rate.take("192.0.2.2", 0.0) == 0
     assert rate.take("192.0.2.1", 0.0) > 0
 
 
 def test_an_ipv6_network_shares() -> None:
-    rate = OfferRate(1)
+    rate = RequestRate(1)
     assert rate.take("2001:db8:0:1::1", 0.0) == 0
     assert rate.take("2001:db8:0:1:ffff::2", 0.0) > 0
     assert rate.take("2001:db8:0:2::1", 0.0) == 0
@@ -30,14 +30,14 @@ def test_an_ipv6_network_shares() -> None:
 
 @pytest.mark.parametrize("address", [None, "", "localhost", "fe80::1%eth0"])
 def test_odd_addresses_are_counted_too(address: str | None) -> None:
-    rate = OfferRate(1)
+    rate = RequestRate(1)
     assert rate.take(address, 0.0) == 0
     assert rate.take(address, 0.0) > 0
 
 
 def test_the_number_of_remembered_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(offer_rate, "MAX_ADDRESSES", 10)
-    rate = OfferRate(1)
+    monkeypatch.setattr(request_rate, "MAX_ADDRESSES", 10)
+    rate = RequestRate(1)
     for n in range(11):
         rate.take(f"192.0.2.{n}", 0.0)
     assert rate.take("192.0.2.10", 0.0) > 0

@@ -3,7 +3,8 @@
 import pytest
 from itsdangerous import TimestampSigner
 
-from webrtc.http.tokens import CallTokens, TokenRejected
+from webrtc.http.errors import TokenRejected
+from webrtc.http.tokens import CallTokens
 
 
 @pytest.fixture

@@ -8,8 +8,6 @@ from weakref import WeakSet
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from agent.engine_server.config import EngineServerConfig
-
 _HEARTBEAT_S = 20.0  # a client that is gone is noticed within 1.5 of these
 _CLOSE_TIMEOUT_S = 1.0
 
@@ -47,21 +45,28 @@ class JsonSocket:
         await self._socket.close(code=code)
 
 
-class Sockets:
+class JsonSockets:
     """The open sockets of a server."""
 
-    def __init__(self, config: EngineServerConfig) -> None:
-        self._config = config
+    def __init__(self, *, max_message_bytes: int, write_timeout_s: float) -> None:
+        """Accept none yet.
+
+        Args:
+            max_message_bytes: of a client's; a longer one closes its socket with code 1009.
+            write_timeout_s: longest time that a client may take nothing; then it is dropped.
+        """
+        self._max_message_bytes = max_message_bytes
+        self._write_timeout_s = write_timeout_s
         self._open: WeakSet[web.WebSocketResponse] = WeakSet()
 
     async def accept(self, request: web.Request) -> tuple[web.WebSocketResponse, JsonSocket]:
         """The request's socket, as the answer to return and as what to talk through."""
         socket = web.WebSocketResponse(
-            heartbeat=_HEARTBEAT_S, timeout=_CLOSE_TIMEOUT_S, max_msg_size=self._config.max_body_bytes, compress=False
+            heartbeat=_HEARTBEAT_S, timeout=_CLOSE_TIMEOUT_S, max_msg_size=self._max_message_bytes, compress=False
         )
         await socket.prepare(request)
         self._open.add(socket)
-        return socket, JsonSocket(request, socket, self._config.write_timeout_s)
+        return socket, JsonSocket(request, socket, self._write_timeout_s)
 
     async def close_all(self, _: web.Application) -> None:
         """Tell every client that the server goes away; all at once, as each may take its time to answer."""

@@ -1,57 +1,22 @@
-"""What clients send and take: JSON bodies within limits, and answers that are streamed."""
+"""Answers that are sent piece by piece, as fast as the client takes them: until then whoever makes them waits, too."""
 
 import asyncio
-import json
 import socket
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from typing import TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel, ValidationError
 
-from agent.engine_server.errors import ApiError
+from webrtc.http.errors import ClientGone
 
-Body = TypeVar("Body", bound=BaseModel)
-
-# Speech of 1.4 s, of which Linux doubles the second. With what systems grant by themselves, a minute would be
-# synthesised for a client that has stopped reading.
+# Kept for a client between us and its own buffers; Linux doubles the second. Left to themselves systems keep some
+# megabytes, all of which would be made for a client that has stopped reading.
 _BUFFERED_BYTES = 16_384
 _SOCKET_BYTES = 24_576
-_SHOWN = 60  # characters of a wrong value
 
 
-async def read_body(request: web.Request, schema: type[Body], timeout_s: float) -> Body:
-    """The request's JSON body.
-
-    Raises:
-        ApiError: 400, not JSON or not of the schema; 408, it did not arrive in time.
-        HTTPRequestEntityTooLarge: longer than the application allows.
-    """
-    try:
-        async with asyncio.timeout(timeout_s):
-            raw = await request.read()
-    except TimeoutError:
-        raise ApiError(408, f"the request did not arrive within {timeout_s:g} s", code="timeout") from None
-    try:
-        return schema.model_validate_json(raw)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        what = first["msg"].removeprefix("Value error, ")
-        if where and first["type"] != "value_error" and isinstance(first["input"], str | int | float):
-            what += f", found {json.dumps(first['input'])[:_SHOWN]}"
-        raise ApiError(
-            400, f"{where}: {what}" if where else what, code="invalid_request", param=where or None
-        ) from None
-
-
-class ClientGone(ConnectionError):
-    """The client takes nothing of its answer any more."""
-
-
-class Streamed:
-    """An answer that is sent piece by piece, as fast as the client takes it: until then the engine waits, too."""
+class StreamedResponse:
+    """One answer; the status and headers go before the first piece."""
 
     def __init__(self, request: web.Request, content_type: str, write_timeout_s: float) -> None:
         self._request = request
@@ -62,7 +27,7 @@ class Streamed:
         self._response.enable_chunked_encoding()
 
     async def send(self, piece: bytes) -> None:
-        """Send one piece, the status and headers before the first.
+        """Send one piece.
 
         Raises:
             ConnectionError: the client is gone, or took nothing for too long.
@@ -100,7 +65,7 @@ class Streamed:
 
 
 def _keep_little(request: web.Request) -> None:
-    """Bound what waits between the engine and the client."""
+    """Bound what waits between us and the client."""
     transport = request.transport
     if transport is None:
         raise ClientGone("the client left before its answer")
