@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import psutil
 import pytest
 
+from tests.fakes.line import LINES, Line
 from webrtc.config import WebRTCConfig
 
 
@@ -14,6 +15,12 @@ from webrtc.config import WebRTCConfig
 def config() -> WebRTCConfig:
     """Settings under which two peers on this machine find each other, whatever its networks."""
     return WebRTCConfig(loopback=True)
+
+
+@pytest.fixture(params=LINES.values(), ids=LINES)
+def line(request: pytest.FixtureRequest) -> Line:
+    """One kind of call after the other: what the contract of `webrtc.interface.Call` is held against."""
+    return request.param
 
 
 def _sockets() -> int:

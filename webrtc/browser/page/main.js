@@ -1,16 +1,16 @@
 // The page: wires screen, call, captions and timeline together. Each of them knows nothing of the others.
 
-import { Call } from "./call.js";
-import { Captions } from "./captions.js";
-import { Levels } from "./levels.js";
-import { listMicrophones } from "./microphone.js";
-import { CallProblem } from "./problems.js";
-import { Screen } from "./screen.js";
-import { loadChoice, saveChoice } from "./settings.js";
-import { Signalling } from "./signalling.js";
-import { Speaker } from "./speaker.js";
-import { Timeline } from "./timeline.js";
-import { TimelineView } from "./timeline_view.js";
+import { Call } from "./call/call.js";
+import { Captions } from "./view/captions.js";
+import { Levels } from "./call/levels.js";
+import { listMicrophones } from "./call/microphone.js";
+import { CallProblem } from "./call/problems.js";
+import { Screen } from "./view/screen.js";
+import { loadChoice, saveChoice } from "./view/settings.js";
+import { Signalling } from "./call/signalling.js";
+import { Speaker } from "./call/speaker.js";
+import { Timeline } from "./view/timeline.js";
+import { TimelineView } from "./view/timeline_view.js";
 
 const LIVE = "Speak whenever you like, also while it speaks.";
 const SAMPLE_MS = 50; // between two levels on the timeline
@@ -28,7 +28,7 @@ const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 let choice = loadChoice(); // what the caller chose, or the default for a microphone that is gone
 let call = null; // the call that is made or going on
 let connectedMs = null;
-let silentMs = null; // how long the caller's voice took to hush the agent
+let silentMs = null; // how long the caller's voice took to mute the agent
 
 async function dial() {
   connectedMs = null;
@@ -134,15 +134,15 @@ const EVENTS = {
   },
   decision: ({ decision, reason, latencyMs, atMs }) => {
     timeline.addDecision(decision, latencyMs, atMs);
-    if (decision === "cut") speaker.hush();
+    if (decision === "cut") speaker.mute();
     if (decision === "suspect" || decision === "hush") silentMs = decision === "hush" ? latencyMs : null;
-    const afterMs = decision === "cut" ? (silentMs ?? latencyMs) : latencyMs; // a cut after a hush is not heard
+    const afterMs = decision === "cut" ? (silentMs ?? latencyMs) : latencyMs; // a cut after a mute is not heard
     const after = afterMs === null ? "" : ` after ${afterMs} ms`;
     if (Object.hasOwn(DECISIONS, decision)) screen.setDecision(DECISIONS[decision](after, reason && `: ${reason}`));
   },
-  mute: () => speaker.hush(),
+  mute: () => speaker.mute(),
   interrupted: ({ utterance, heard }) => {
-    speaker.hush();
+    speaker.mute();
     captions.interrupted(utterance, heard);
   },
   latency: ({ name, ms, atMs }) => timeline.addLatency(name, ms, atMs),

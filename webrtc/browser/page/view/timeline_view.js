@@ -11,7 +11,7 @@ const ROW_PX = 18;
 const LABEL_PX = 16;
 const TICK_MS = 5_000;
 const TICK_PX = 70; // ticks closer than this are thinned out
-const COLOURS = ["you", "agent", "duck", "hush", "cut", "resume", "ink", "muted", "line", "card"];
+const COLORS = ["you", "agent", "duck", "mute", "cut", "resume", "ink", "muted", "line", "card"];
 
 const YOU_TOP = 0;
 const STRIP_TOP = LANE_PX;
@@ -20,7 +20,7 @@ const AGENT_TOP = LANE_PX + STRIP_PX;
 export class TimelineView {
   #canvas;
   #pen;
-  #colour = {};
+  #color = {};
   #width = 0;
   #redraw = () => {};
 
@@ -44,7 +44,7 @@ export class TimelineView {
 
   #measure() {
     const style = getComputedStyle(this.#canvas);
-    for (const name of COLOURS) this.#colour[name] = style.getPropertyValue(`--${name}`).trim();
+    for (const name of COLORS) this.#color[name] = style.getPropertyValue(`--${name}`).trim();
     this.#width = this.#canvas.clientWidth;
     this.#canvas.width = Math.round(this.#width * devicePixelRatio);
     this.#canvas.height = Math.round(HEIGHT_PX * devicePixelRatio);
@@ -69,10 +69,10 @@ export class TimelineView {
 
   #axis() {
     const pen = this.#pen;
-    pen.strokeStyle = this.#colour.line;
+    pen.strokeStyle = this.#color.line;
     pen.lineWidth = 1;
     for (const top of [YOU_TOP, AGENT_TOP]) this.#line(0, top + LANE_PX / 2, this.#width, top + LANE_PX / 2);
-    pen.fillStyle = this.#colour.muted;
+    pen.fillStyle = this.#color.muted;
     const y = AGENT_TOP + LANE_PX + AXIS_PX / 2 + 2;
     const tickMs = (this.#width * TICK_MS) / SPAN_MS < TICK_PX ? 2 * TICK_MS : TICK_MS;
     for (let agoMs = 0; agoMs <= SPAN_MS; agoMs += tickMs) {
@@ -82,12 +82,12 @@ export class TimelineView {
     }
   }
 
-  #span(from, to, top, colour, opacity) {
+  #span(from, to, top, color, opacity) {
     const left = Math.max(0, from);
     const pen = this.#pen;
     if (to <= left) return;
     pen.globalAlpha = opacity;
-    pen.fillStyle = this.#colour[colour];
+    pen.fillStyle = this.#color[color];
     pen.beginPath();
     pen.roundRect(left, top + 2, Math.max(2, to - left), LANE_PX - 4, 6);
     pen.fill();
@@ -97,7 +97,7 @@ export class TimelineView {
   #levels(levels, x, side, top) {
     const pen = this.#pen;
     const middle = top + LANE_PX / 2;
-    pen.fillStyle = this.#colour[side];
+    pen.fillStyle = this.#color[side];
     for (const level of levels) {
       const half = (level[side] * (LANE_PX - 10)) / 2;
       if (half > 0.5) pen.fillRect(x(level.atMs), middle - half, 1.5, 2 * half);
@@ -123,7 +123,7 @@ export class TimelineView {
   #stroke({ kind }, from, at) {
     const pen = this.#pen;
     const middle = STRIP_TOP + STRIP_PX / 2;
-    pen.strokeStyle = kind === "latency" ? this.#colour.muted : this.#colour[kind];
+    pen.strokeStyle = kind === "latency" ? this.#color.muted : this.#color[kind];
     pen.lineWidth = 1.5;
     if (kind === "latency") {
       // From the end of the caller's speech, down to the first sound of the answer.
@@ -140,14 +140,14 @@ export class TimelineView {
   #label({ kind, label }, left, width, row) {
     const pen = this.#pen;
     const top = STRIP_TOP + (STRIP_PX - LABEL_ROWS * ROW_PX) / 2 + row * ROW_PX + 1;
-    pen.fillStyle = this.#colour.card;
+    pen.fillStyle = this.#color.card;
     pen.beginPath();
     pen.roundRect(left, top, width, LABEL_PX, LABEL_PX / 2);
     pen.fill();
-    pen.strokeStyle = kind === "latency" ? this.#colour.muted : this.#colour[kind];
+    pen.strokeStyle = kind === "latency" ? this.#color.muted : this.#color[kind];
     pen.lineWidth = 1;
     pen.stroke();
-    pen.fillStyle = this.#colour.ink;
+    pen.fillStyle = this.#color.ink;
     pen.textAlign = "center";
     pen.fillText(label, left + width / 2, top + LABEL_PX / 2 + 0.5);
   }
@@ -155,7 +155,7 @@ export class TimelineView {
   #laneNames() {
     const pen = this.#pen;
     pen.textAlign = "left";
-    pen.fillStyle = this.#colour.muted;
+    pen.fillStyle = this.#color.muted;
     pen.fillText("You", 2, YOU_TOP + 9);
     pen.fillText("Agent", 2, AGENT_TOP + 9);
   }

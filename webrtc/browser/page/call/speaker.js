@@ -1,7 +1,7 @@
 // The agent's voice: plays the remote stream, and goes silent at once when the agent was cut.
 
 // Longer than the audio that a browser's jitter buffer still holds at a cut, shorter than any reply takes to come.
-const HUSH_MS = 300;
+const MUTE_MS = 300;
 
 /** Plays on an <audio> element rather than through Web Audio: no added delay, and the echo canceller hears it. */
 export class Speaker {
@@ -29,13 +29,13 @@ export class Speaker {
   }
 
   /** Mutes what is still on its way to the ear; the timer makes sure that it never lasts. */
-  hush() {
+  mute() {
     clearTimeout(this.#timer);
     this.#audio.muted = true;
-    this.#timer = setTimeout(() => this.speak(), HUSH_MS);
+    this.#timer = setTimeout(() => this.speak(), MUTE_MS);
   }
 
-  /** Ends a hush: the agent has something new to say. */
+  /** Ends a mute: the agent has something new to say. */
   speak() {
     clearTimeout(this.#timer);
     this.#audio.muted = false;

@@ -37,7 +37,7 @@ export class Timeline {
 
   /** `decision` is suspect, hush, cut or resume; `latencyMs` counts from the caller's first sound and may be null. */
   addDecision(decision, latencyMs, atMs) {
-    const name = { suspect: "duck", hush: "hush", cut: "cut", resume: "resume" }[decision];
+    const name = { suspect: "duck", hush: "mute", cut: "cut", resume: "resume" }[decision];
     if (name) this.#mark(name, name, latencyMs, atMs);
   }
 

@@ -1,6 +1,6 @@
 // The call card and the texts around it: what the caller sees and sets, apart from captions and timeline.
 
-import { describe } from "./problems.js";
+import { describe } from "../call/problems.js";
 
 const STATES = {
   idle: "Ready",
