@@ -31,7 +31,7 @@ def read(open_page: OpenPage) -> Read:
         texts = [message if isinstance(message, str) else json.dumps(message) for message in messages]
         return await caller.page.evaluate(
             """async ([texts, nowMs]) => {
-                const { MessageReader } = await import("/messages.js");
+                const { MessageReader } = await import("/call/messages.js");
                 const reader = new MessageReader();
                 return texts.flatMap((text) => reader.read(text, nowMs));
             }""",
@@ -99,7 +99,7 @@ async def captions(open_page: OpenPage, script: str) -> list[dict[str, str]]:
     caller = await open_page()
     return await caller.page.evaluate(
         f"""async () => {{
-            const {{ Captions }} = await import("/captions.js");
+            const {{ Captions }} = await import("/view/captions.js");
             const list = document.getElementById("captions");
             const captions = new Captions(list);
             {script}
@@ -176,14 +176,14 @@ async def test_the_agents_voice_never_stays_muted(open_page: OpenPage) -> None:
     caller = await open_page()
     muted = await caller.page.evaluate(
         """async () => {
-            const { Speaker } = await import("/speaker.js");
+            const { Speaker } = await import("/call/speaker.js");
             const audio = document.getElementById("voice");
             const speaker = new Speaker(audio);
-            speaker.hush();
+            speaker.mute();
             const muted = [audio.muted];
             speaker.speak();
             muted.push(audio.muted);
-            speaker.hush();
+            speaker.mute();
             await new Promise((resolve) => audio.addEventListener("volumechange", () => audio.muted || resolve()));
             return [...muted, audio.muted];
         }"""

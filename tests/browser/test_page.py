@@ -261,7 +261,7 @@ async def test_a_phone_shows_everything_in_either_colour_scheme(open_page: OpenP
     caller = await open_page(viewport=PHONE, color_scheme=scheme, has_touch=True, is_mobile=True)
     await caller.page.evaluate(
         """async () => {
-            const { Captions } = await import("/captions.js");
+            const { Captions } = await import("/view/captions.js");
             const captions = new Captions(document.getElementById("captions"));
             captions.transcript("Pneumonoultramicroscopicsilicovolcanoconiosis".repeat(3), true);
             captions.heard(" Once upon a time", 1);

@@ -57,14 +57,14 @@ async def test_the_page_comes_with_a_strict_policy(server: Running) -> None:
 
 
 async def test_every_file_of_the_page_is_served(server: Running) -> None:
-    files = [path for path in PAGE.iterdir() if path.suffix in {".html", ".css", ".js"}]
+    files = [path for path in PAGE.rglob("*") if path.suffix in {".html", ".css", ".js", ".svg"}]
     assert files
     for path in files:
-        async with server.http.get(f"/{path.name}") as response:
+        async with server.http.get(f"/{path.relative_to(PAGE)}") as response:
             assert await response.read() == path.read_bytes()
 
 
-@pytest.mark.parametrize("path", ["/../config.py", "/%2e%2e/config.py", "/absent.js", "/page/"])
+@pytest.mark.parametrize("path", ["/../config.py", "/%2e%2e/config.py", "/absent.js", "/page/", "/call/"])
 async def test_nothing_else_is_served(server: Running, path: str) -> None:
     async with server.http.get(path) as response:
         assert response.status in {403, 404}
