@@ -24,7 +24,7 @@ _HEADER_BYTES = 44
 _SAMPLE_BYTES = 2
 
 
-async def resampled(chunks: AsyncIterable[SpeechChunk], from_hz: int, to_hz: int) -> AsyncGenerator[Samples, None]:
+async def resample(chunks: AsyncIterable[SpeechChunk], from_hz: int, to_hz: int) -> AsyncGenerator[Samples, None]:
     """The chunks' samples [S] in [-1, 1] at another rate; none of the blocks is empty."""
     if from_hz == to_hz:
         async for chunk in chunks:
@@ -49,7 +49,7 @@ def encode(samples: Samples, encoding: Encoding) -> bytes:
 
 
 def wav_header(sample_rate_hz: int, data_bytes: int | None) -> bytes:
-    """The 44 bytes before 16-bit mono PCM; None is a stream, whose length nobody knows."""
+    """The 44 bytes before 16-bit mono PCM; None is a stream, whose length is not known yet."""
     riff_bytes = _UNKNOWN_SIZE if data_bytes is None else _HEADER_BYTES - 8 + data_bytes
     return struct.pack(
         "<4sI4s4sIHHIIHH4sI",

@@ -36,7 +36,7 @@ class EngineMetrics:
             buckets=_FIRST_OUTPUT_BUCKETS_S,
             registry=self.registry,
         )
-        self._spoken = Counter("parley_engine_spoken_seconds", "Speech synthesised.", registry=self.registry)
+        self._spoken = Counter("parley_engine_spoken_seconds", "Speech synthesized.", registry=self.registry)
         self._heard = Counter("parley_engine_heard_seconds", "Audio taken for transcription.", registry=self.registry)
         self._utterances = Counter(
             "parley_engine_utterances", "Transcriptions that were completed.", registry=self.registry
@@ -64,7 +64,7 @@ class EngineMetrics:
         self._first_output.labels(route).observe(seconds)
 
     def spoken(self, seconds: float) -> None:
-        """So much speech was synthesised."""
+        """So much speech was synthesized."""
         self._spoken.inc(seconds)
 
     def heard(self, seconds: float) -> None:

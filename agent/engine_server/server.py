@@ -8,14 +8,16 @@ from functools import partial
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from agent.engine_server import chat, speech, transcription
 from agent.engine_server.access import Access
+from agent.engine_server.chat.routes import ChatRoutes
 from agent.engine_server.config import EngineServerConfig
 from agent.engine_server.errors import error_object
 from agent.engine_server.metrics import CONTENT_TYPE, EngineMetrics
 from agent.engine_server.models import Models
+from agent.engine_server.speech.routes import VOICES_PATH, SpeechRoutes
+from agent.engine_server.transcription.routes import TranscriptionRoutes
 from agent.engines.open import StepLoops, language_model_of, recognizer_of, synthesizer_of
-from agent.serving.collector import spare_the_collector
+from agent.serving.gc_pauses import freeze_gc
 from agent.serving.lifetime import serve_until_stopped
 from agent.settings.config import Settings
 from asr.interface import Recognizer
@@ -28,7 +30,7 @@ from webrtc.http.sockets import JsonSockets
 _log = logging.getLogger(__name__)
 
 _PROTECTED = "/v1/"
-_FREE_OF_CHARGE = frozenset(["/v1/models", speech.VOICES_PATH])  # need a key, but are no work
+_FREE_OF_CHARGE = frozenset(["/v1/models", VOICES_PATH])  # need a key, but are no work
 _HEADERS = {"Server": "Parley", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _SOCKET = 101
 
@@ -52,7 +54,7 @@ async def serve_engines(settings: Settings, *, on_ready: Callable[[str], None]) 
         language_model_of(settings, loops) as language_model,
         synthesizer_of(settings, loops) as synthesizer,
     ):
-        spare_the_collector()
+        freeze_gc()
         models = Models.of(settings, created=int(time.time()))
         app = application(config, access, models, recognizer, language_model, synthesizer)
 
@@ -86,7 +88,7 @@ def application(
 
     async def healthz(_: web.Request) -> web.Response:
         status = "draining" if access.is_draining else "ok"
-        # A draining process answers 503 so that a load balancer sends nobody any more.
+        # A draining process answers 503 so that a load balancer sends no further requests.
         return web.json_response(
             {"status": status, "requests": access.active}, status=503 if access.is_draining else 200
         )
@@ -104,9 +106,9 @@ def application(
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/metrics", prometheus)
     app.router.add_get("/v1/models", list_models)
-    app.router.add_routes(speech.Speech(synthesizer, models.tts, config, metrics).routes())
-    app.router.add_routes(chat.Chat(language_model, models.llm, config, metrics).routes())
-    app.router.add_routes(transcription.Realtime(recognizer, models.asr, config, metrics, sockets).routes())
+    app.router.add_routes(SpeechRoutes(synthesizer, models.tts, config, metrics).routes())
+    app.router.add_routes(ChatRoutes(language_model, models.llm, config, metrics).routes())
+    app.router.add_routes(TranscriptionRoutes(recognizer, models.asr, config, metrics, sockets).routes())
     app.on_response_prepare.append(on_prepare)
     app.on_shutdown.append(sockets.close_all)
     return app

@@ -41,7 +41,7 @@ class CallRegistry:
         config: when to refuse.
         run: holds one conversation, from an answered call to its end.
         lag: how late the event loop runs.
-        metrics: what Prometheus is told.
+        metrics: counts what happens.
         """
         self._group = group
         self._config = config

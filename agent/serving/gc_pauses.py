@@ -3,7 +3,7 @@
 import gc
 
 
-def spare_the_collector() -> None:
-    """Keep what lives as long as the process out of later collections, which else stop the loop for 50 ms."""
+def freeze_gc() -> None:
+    """Keep what lives as long as the process out of later collections, which would stop the loop for 50 ms."""
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""What the process tells Prometheus; a sink of the events of every call."""
+"""What Prometheus reads of the process; a sink of the events of every call."""
 
 import asyncio
 import threading
@@ -63,7 +63,9 @@ class Metrics:
             "parley_lost_packets", "Packets of callers that were given up and concealed.", registry=self.registry
         )
         self._stalls = Counter(
-            "parley_playout_stalls", "Times that playout was so late that it began anew.", registry=self.registry
+            "parley_playout_stalls",
+            "Times that playout was too late to catch up.",
+            registry=self.registry,
         )
         Gauge("parley_tasks", "Tasks of the event loop.", registry=self.registry).set_function(_count_tasks)
         Gauge("parley_threads", "Python threads.", registry=self.registry).set_function(threading.active_count)

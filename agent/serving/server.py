@@ -10,7 +10,7 @@ from aiohttp import web
 
 from agent.engines.open import open_engines
 from agent.serving.calls import CallRegistry
-from agent.serving.collector import spare_the_collector
+from agent.serving.gc_pauses import freeze_gc
 from agent.serving.lifetime import serve_until_stopped
 from agent.serving.loop_lag import LoopLag
 from agent.serving.metrics import CONTENT_TYPE, Metrics
@@ -64,7 +64,7 @@ async def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
     )
     prepare(settings.call)
     async with open_toolbox(settings.tools) as toolbox, open_engines(settings) as engines:
-        spare_the_collector()
+        freeze_gc()
         async with asyncio.TaskGroup() as group:
             sampler = group.create_task(lag.sample(), name="loop lag")
 
@@ -92,7 +92,7 @@ def application(settings: Settings, calls: CallRegistry, lag: LoopLag, metrics: 
     async def healthz(_: web.Request) -> web.Response:
         status = calls.status
         body = {"status": status, "calls": calls.active, "loop_lag_p99_ms": round(lag.p99_ms, 1)}
-        # Full is healthy. A draining process answers 503 so that a load balancer sends nobody any more.
+        # Full is healthy. A draining process answers 503 so that a load balancer sends no further calls.
         return web.json_response(body, status=503 if status == "draining" else 200)
 
     async def prometheus(_: web.Request) -> web.Response:

@@ -8,12 +8,12 @@ from typing import Any
 
 from aiohttp import web
 
-from agent.engine_server.chat_request import ChatRequest
+from agent.engine_server.chat.request import ChatRequest
+from agent.engine_server.chat.stop_strings import StoppedReply
 from agent.engine_server.config import EngineServerConfig
 from agent.engine_server.errors import engine_errors, error_object, refusal_of
 from agent.engine_server.metrics import EngineMetrics
 from agent.engine_server.models import Model
-from agent.engine_server.stop_strings import StoppedReply
 from llm.interface import Ending, LanguageModel, LanguageModelError, Reply, TextDelta, ToolCall
 from webrtc.http.bodies import read_json
 from webrtc.http.streaming import StreamedResponse
@@ -23,8 +23,8 @@ PATH = "/v1/chat/completions"
 _DONE = b"data: [DONE]\n\n"
 
 
-class Chat:
-    """The route of the mind."""
+class ChatRoutes:
+    """The route of the language model."""
 
     def __init__(
         self, language_model: LanguageModel, model: Model, config: EngineServerConfig, metrics: EngineMetrics

@@ -13,12 +13,12 @@ from typing import Any
 
 from aiohttp import web
 
-from agent.engine_server.audio import encode, resampled, wav_header
+from agent.engine_server.audio import encode, resample, wav_header
 from agent.engine_server.config import EngineServerConfig
 from agent.engine_server.errors import engine_errors, error_object, refusal_of
 from agent.engine_server.metrics import EngineMetrics
 from agent.engine_server.models import Model
-from agent.engine_server.speech_request import SAMPLE_RATE_HZ, SpeechRequest
+from agent.engine_server.speech.request import SAMPLE_RATE_HZ, SpeechRequest
 from tts.interface import SynthesisError, Synthesizer, Utterance, Voice
 from webrtc.http.bodies import read_json
 from webrtc.http.errors import RequestRefused
@@ -31,8 +31,8 @@ _FRAME_SAMPLES = SAMPLE_RATE_HZ * 80 // 1000  # what counts as a token of speech
 _NEVER = "1970-01-01T00:00:00Z"  # Mistral's client insists on when a voice was made
 
 
-class Speech:
-    """The routes of the mouth."""
+class SpeechRoutes:
+    """The routes of the synthesizer."""
 
     def __init__(
         self, synthesizer: Synthesizer, model: Model, config: EngineServerConfig, metrics: EngineMetrics
@@ -56,7 +56,7 @@ class Speech:
         started_s = time.perf_counter()
         with engine_errors():
             async with self._synthesizer.speak(asked.input, voice=voice.name, language=language) as utterance:
-                answer = _Answer(asked, self._blocks(utterance, asked))
+                answer = _SpokenAnswer(asked, self._blocks(utterance, asked))
                 async with aclosing(answer.pieces()) as pieces:
                     if asked.delivery == "whole":
                         return answer.whole([piece async for piece in pieces])
@@ -65,7 +65,7 @@ class Speech:
                     return await self._stream(request, answer, first, pieces)
 
     async def _stream(
-        self, request: web.Request, answer: "_Answer", first: bytes, pieces: AsyncGenerator[bytes, None]
+        self, request: web.Request, answer: "_SpokenAnswer", first: bytes, pieces: AsyncGenerator[bytes, None]
     ) -> web.StreamResponse:
         streamed = StreamedResponse(request, answer.content_type, self._config.write_timeout_s)
         await streamed.send(answer.framed(first))
@@ -84,7 +84,7 @@ class Speech:
     async def _blocks(self, utterance: Utterance, asked: SpeechRequest) -> AsyncGenerator[bytes, None]:
         """The utterance, encoded."""
         rate = asked.sample_rate
-        async with aclosing(resampled(utterance, self._synthesizer.sample_rate_hz, rate)) as blocks:
+        async with aclosing(resample(utterance, self._synthesizer.sample_rate_hz, rate)) as blocks:
             async for samples in blocks:
                 self._metrics.spoken(len(samples) / rate)
                 yield encode(samples, asked.encoding)
@@ -124,7 +124,7 @@ class Speech:
         return web.json_response({"voices": names, "uploaded_voices": [], "items": items, **page})
 
 
-class _Answer:
+class _SpokenAnswer:
     """One request's audio in its dialect."""
 
     def __init__(self, asked: SpeechRequest, blocks: AsyncGenerator[bytes, None]) -> None:
@@ -176,7 +176,7 @@ class _Answer:
         seconds = self._audio_bytes / sample_bytes / self._asked.sample_rate
         frames = round(seconds * SAMPLE_RATE_HZ / _FRAME_SAMPLES)
         names = ("prompt_tokens", "completion_tokens") if self._asked.is_mistral else ("input_tokens", "output_tokens")
-        # The text's tokens are the engine's own affair: they are told as 0.
+        # The text's tokens are not counted by the engine: 0.
         usage = {names[0]: 0, names[1]: frames, "total_tokens": frames}
         return _event({"type": "speech.audio.done", "usage": usage})
 

@@ -1,7 +1,7 @@
 """Mistral's protocol of realtime transcription. `text` of `transcription.done` is what was said since the last one.
 
-Refused is what would be missed: another rate than 16 kHz, speakers told apart, turns found by the server. The delay
-is the engine's own setting, and the language is heard, so wishes about these are passed over.
+What a client would miss is refused: another rate than 16 kHz, diarization, turn detection by the server. The delay is
+a setting of the engine, and the language is recognized, so wishes about these are ignored.
 """
 
 import secrets
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agent.engine_server.audio import PcmEncoding, decode
 from agent.engine_server.models import Model
-from agent.engine_server.transcribing import Delta, Done, Transcribing
+from agent.engine_server.transcription.transcriber import Delta, Done, Transcriber
 from asr.interface import SAMPLE_RATE_HZ
 from webrtc.http.errors import RequestRefused
 
@@ -27,7 +27,7 @@ class _AudioFormat(BaseModel):
 
 
 class MistralDialect:
-    """See `agent.engine_server.transcription.Dialect`."""
+    """See `agent.engine_server.transcription.routes.Dialect`."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -47,7 +47,7 @@ class MistralDialect:
         """The session."""
         return {"type": "session.created", "session": self._session()}
 
-    async def take(self, message: Mapping[str, Any], transcribing: Transcribing) -> Mapping[str, Any] | None:
+    async def take(self, message: Mapping[str, Any], transcriber: Transcriber) -> Mapping[str, Any] | None:
         """Only a change of the session is answered at once."""
         match message.get("type"):
             case "session.update":
@@ -56,14 +56,14 @@ class MistralDialect:
             case "input_audio.append":
                 samples = decode(message.get("audio"), self._format.encoding)
                 self._has_audio = self._is_open = True
-                await transcribing.begin()
-                transcribing.push(samples)
+                await transcriber.begin()
+                transcriber.push(samples)
             case "input_audio.flush":
-                await self._flush(transcribing)
+                await self._flush(transcriber)
             case "input_audio.end":
                 self._has_ended = True
                 if self._is_open or not self._has_audio:
-                    await self._flush(transcribing)
+                    await self._flush(transcriber)
             case unknown:
                 raise RequestRefused(400, f"wanted {_KNOWN}, found {unknown!r}", code="unknown_event")
         return None
@@ -91,10 +91,10 @@ class MistralDialect:
             self._awaited, self._is_open = 0, False
         return {"type": "error", "error": {"message": str(error), "code": error.status}}
 
-    async def _flush(self, transcribing: Transcribing) -> None:
+    async def _flush(self, transcriber: Transcriber) -> None:
         self._is_open = False
         self._awaited += 1
-        await transcribing.end()
+        await transcriber.end()
 
     def _update(self, session: object) -> None:
         asked = cast(dict[str, Any], session) if isinstance(session, dict) else {}

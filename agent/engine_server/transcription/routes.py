@@ -1,4 +1,4 @@
-"""The routes of the ears: transcription over a web socket, in the protocol of vLLM and in Mistral's."""
+"""The routes of transcription over a web socket, in the protocol of vLLM and in Mistral's."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -8,10 +8,10 @@ from aiohttp import WSCloseCode, web
 from agent.engine_server.config import EngineServerConfig
 from agent.engine_server.errors import refusal_of
 from agent.engine_server.metrics import EngineMetrics
-from agent.engine_server.mistral_realtime import MistralDialect
 from agent.engine_server.models import Model
-from agent.engine_server.transcribing import Delta, Done, Failed, TooMuchAudio, Transcribing
-from agent.engine_server.vllm_realtime import VllmDialect
+from agent.engine_server.transcription.mistral import MistralDialect
+from agent.engine_server.transcription.transcriber import Delta, Done, Failed, TooMuchAudio, Transcriber
+from agent.engine_server.transcription.vllm import VllmDialect
 from asr.interface import RecognitionError, Recognizer
 from webrtc.http.errors import RequestRefused
 from webrtc.http.sockets import JsonSocket, JsonSockets, NotJson
@@ -21,13 +21,13 @@ MISTRAL_PATH = "/v1/audio/transcriptions/realtime"
 
 
 class Dialect(Protocol):
-    """One socket's protocol: its messages in the words of `Transcribing`, and back."""
+    """One socket's protocol: its messages in the words of `Transcriber`, and back."""
 
     def greeting(self) -> Mapping[str, Any]:
         """What the server says first."""
         ...
 
-    async def take(self, message: Mapping[str, Any], transcribing: Transcribing) -> Mapping[str, Any] | None:
+    async def take(self, message: Mapping[str, Any], transcriber: Transcriber) -> Mapping[str, Any] | None:
         """Do what a message of the client's says; returns the answer, if it has one at once.
 
         Raises:
@@ -36,15 +36,15 @@ class Dialect(Protocol):
         ...
 
     def delta(self, delta: Delta) -> Mapping[str, Any]:
-        """The news of more text."""
+        """The message of more text."""
         ...
 
     def done(self, done: Done) -> Mapping[str, Any]:
-        """The news of a whole text."""
+        """The message of a complete text."""
         ...
 
     def error(self, error: RequestRefused) -> Mapping[str, Any]:
-        """The news of an error."""
+        """The message of an error."""
         ...
 
     @property
@@ -53,8 +53,8 @@ class Dialect(Protocol):
         ...
 
 
-class Realtime:
-    """Both routes, over one recogniser."""
+class TranscriptionRoutes:
+    """Both routes, over one recognizer."""
 
     def __init__(
         self,
@@ -85,10 +85,10 @@ class Realtime:
         response, socket = await self._sockets.accept(request)
         session = _Session(socket, dialect, self._metrics)
         limit_s = self._config.uncommitted_audio_s
-        async with Transcribing(
+        async with Transcriber(
             self._recognizer, session.deliver, self._metrics.heard, uncommitted_audio_s=limit_s
-        ) as transcribing:
-            await session.run(transcribing)
+        ) as transcriber:
+            await session.run(transcriber)
         return response
 
 
@@ -100,14 +100,14 @@ class _Session:
         self._dialect = dialect
         self._metrics = metrics
 
-    async def run(self, transcribing: Transcribing) -> None:
+    async def run(self, transcriber: Transcriber) -> None:
         """Until one of the two leaves. An error of the client's is answered, and the next message read."""
         await self._socket.send(self._dialect.greeting())
         async for message in self._socket.messages():
             try:
                 if isinstance(message, NotJson):
                     raise RequestRefused(400, str(message), code="invalid_json")
-                if answer := await self._dialect.take(message, transcribing):
+                if answer := await self._dialect.take(message, transcriber):
                     await self._socket.send(answer)
             except TooMuchAudio as error:
                 await self._fail(RequestRefused(400, str(error), code="invalid_audio"))
@@ -118,7 +118,7 @@ class _Session:
             await self._end_if_over()
 
     async def deliver(self, event: Delta | Done | Failed) -> None:
-        """Tell the client what was recognised."""
+        """Send the client what was recognized."""
         match event:
             case Delta():
                 await self._socket.send(self._dialect.delta(event))

@@ -1,6 +1,6 @@
 """The audio of one socket, utterance by utterance, whatever protocol it comes in: deltas and whole texts come out.
 
-The recogniser is asked when the first utterance begins, so a socket that is kept in reserve takes no slot, and it is
+The recognizer is asked when the first utterance begins, so a socket that is kept in reserve takes no slot, and it is
 kept until the socket closes.
 """
 
@@ -21,7 +21,7 @@ Samples = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What has been recognised since the last delta of this utterance."""
+    """What has been recognized since the last delta of this utterance."""
 
     text: str
 
@@ -30,13 +30,13 @@ class Delta:
 class Done:
     """An utterance is complete."""
 
-    text: str  # the whole; where a recogniser thinks again, not what the deltas join to
+    text: str  # the whole; where a recognizer thinks again, not what the deltas join to
     audio_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The recogniser has failed, and the utterance is lost; the next begins afresh."""
+    """The recognizer has failed, and the utterance is lost; the next one is free of it."""
 
     error: RecognitionError
 
@@ -48,8 +48,8 @@ class TooMuchAudio(Exception):
     """More audio was sent than is kept for an utterance that has not begun."""
 
 
-class Transcribing:
-    """Recognises for one socket. Use as `async with`."""
+class Transcriber:
+    """Recognizes for one socket. Use as `async with`."""
 
     def __init__(
         self,
@@ -59,12 +59,12 @@ class Transcribing:
         *,
         uncommitted_audio_s: float,
     ) -> None:
-        """Recognise nothing yet.
+        """Recognize nothing yet.
 
         Args:
-            recognizer: the ears.
+            recognizer: of the process.
             deliver: is awaited with every event, in order; it must not raise.
-            on_audio: is told how many seconds are given to the recogniser.
+            on_audio: is given the seconds of audio that go to the recognizer.
             uncommitted_audio_s: most audio that is kept for an utterance that has not begun.
         """
         self._recognizer = recognizer
@@ -90,7 +90,7 @@ class Transcribing:
 
         Raises:
             TooMuchAudio: none is in progress, and what waits for the next is too much.
-            RecognitionError: the recogniser refuses them.
+            RecognitionError: the recognizer refuses them.
         """
         if self._is_running:
             self._hear(samples)
@@ -106,7 +106,7 @@ class Transcribing:
         """Begin an utterance with the audio that waits; nothing if one is in progress.
 
         Raises:
-            RecognitionError: the recogniser is busy or not there; the audio is dropped.
+            RecognitionError: the recognizer is busy or not there; the audio is dropped.
         """
         if self._is_running:
             return
@@ -122,7 +122,7 @@ class Transcribing:
         """End the utterance in progress, or else one that is begun now: it will be delivered whole.
 
         Raises:
-            RecognitionError: the recogniser is busy or not there.
+            RecognitionError: the recognizer is busy or not there.
         """
         await self.begin()
         self._is_running = False

@@ -11,7 +11,7 @@ from typing import Any
 
 from agent.engine_server.audio import decode
 from agent.engine_server.models import Model
-from agent.engine_server.transcribing import Delta, Done, Transcribing
+from agent.engine_server.transcription.transcriber import Delta, Done, Transcriber
 from webrtc.http.errors import RequestRefused
 
 _STEPS_PER_S = 12.5  # what counts as a token of audio
@@ -19,7 +19,7 @@ _KNOWN = "session.update, input_audio_buffer.append and input_audio_buffer.commi
 
 
 class VllmDialect:
-    """See `agent.engine_server.transcription.Dialect`."""
+    """See `agent.engine_server.transcription.routes.Dialect`."""
 
     is_over = False  # the client closes the socket
 
@@ -31,20 +31,20 @@ class VllmDialect:
         """The session."""
         return {"type": "session.created", "id": f"sess-{secrets.token_hex(12)}", "created": int(time.time())}
 
-    async def take(self, message: Mapping[str, Any], transcribing: Transcribing) -> None:
+    async def take(self, message: Mapping[str, Any], transcriber: Transcriber) -> None:
         """Nothing is answered at once, but errors."""
         match message.get("type"):
             case "session.update":
                 self._validate(message.get("model"))
             case "input_audio_buffer.append":
-                transcribing.push(decode(message.get("audio"), "pcm_s16le"))
+                transcriber.push(decode(message.get("audio"), "pcm_s16le"))
             case "input_audio_buffer.commit":
                 if not self._is_validated:
                     raise RequestRefused(400, "name the model first: session.update", code="model_not_validated")
                 if message.get("final"):
-                    await transcribing.end()
+                    await transcriber.end()
                 else:
-                    await transcribing.begin()
+                    await transcriber.begin()
             case unknown:
                 raise RequestRefused(400, f"wanted {_KNOWN}, found {unknown!r}", code="unknown_event")
 
@@ -53,7 +53,7 @@ class VllmDialect:
         return {"type": "transcription.delta", "delta": delta.text}
 
     def done(self, done: Done) -> Mapping[str, Any]:
-        """The whole text; the tokens of the text are the engine's own affair and told as 0."""
+        """The whole text; the tokens of the text are not counted by the engine: 0."""
         steps = round(done.audio_s * _STEPS_PER_S)
         usage = {"prompt_tokens": steps, "completion_tokens": 0, "total_tokens": steps}
         return {"type": "transcription.done", "text": done.text, "usage": usage}

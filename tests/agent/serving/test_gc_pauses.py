@@ -2,12 +2,12 @@
 
 import gc
 
-from agent.serving.collector import spare_the_collector
+from agent.serving.gc_pauses import freeze_gc
 
 
 def test_what_is_there_is_spared() -> None:
     try:
-        spare_the_collector()
+        freeze_gc()
         assert gc.get_freeze_count() > 0
         assert len(gc.get_objects()) < gc.get_freeze_count()
     finally:

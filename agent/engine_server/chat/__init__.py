@@ -1,0 +1,1 @@
+"""`/v1/chat/completions`: the language model in the words of OpenAI and Mistral."""

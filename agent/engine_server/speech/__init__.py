@@ -1,0 +1,1 @@
+"""`/v1/audio/speech`: the synthesizer in the words of OpenAI, vLLM-Omni and Mistral."""
