@@ -1,4 +1,4 @@
-"""What the engine server tells Prometheus."""
+"""What Prometheus reads of the engine server."""
 
 from collections.abc import Generator
 from contextlib import contextmanager

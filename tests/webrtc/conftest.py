@@ -17,7 +17,7 @@ def config() -> WebRTCConfig:
     return WebRTCConfig(loopback=True)
 
 
-@pytest.fixture(params=LINES.values(), ids=LINES)
+@pytest.fixture(params=LINES.values(), ids=list(LINES))
 def line(request: pytest.FixtureRequest) -> Line:
     """One kind of call after the other: what the contract of `webrtc.interface.Call` is held against."""
     return request.param
@@ -48,7 +48,7 @@ async def nothing_left() -> AsyncIterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_background_errors(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Fails the test if a task or callback ended in an exception that nobody saw."""
+    """Fails the test if a task or callback ended in an exception that was not retrieved."""
     yield
     unseen = [record.getMessage() for record in caplog.records if record.name == "asyncio" and record.levelno >= 40]
     assert not unseen

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 
-GONE = 499  # nobody reads it: nginx's word, for the metrics
+GONE = 499  # nginx's word for a client that left; only the metrics see it
 
 _CODES: Mapping[int, str] = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 
 class Concealer:
-    """Repeats the end of the last audio, forth and back so that the joints do not click, and fades it to silence."""
+    """Repeats the end of the last audio, backward and forward so that the joints do not click, and fades it out."""
 
     def __init__(self, *, memory_samples: int, fade_samples: int) -> None:
         self._memory_samples = memory_samples

@@ -111,7 +111,7 @@ class JitterBuffer:
     def expire(self, now_s: float) -> list[Packet | Gap]:
         """Conceal what has been waited for long enough; returns what can be played now, in order.
 
-        A quiet network is concealed one step per call, never in arrears: after a stall of this process its packets
+        A quiet network is concealed one step per call, with no catching up: after a stall of this process its packets
         are still in the socket.
         """
         played = self._release(now_s)

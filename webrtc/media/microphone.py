@@ -27,10 +27,25 @@ logger = logging.getLogger(__name__)
 class RtpPacket(Protocol):
     """What the microphone reads of an RTP packet (RFC 3550, section 5.1)."""
 
-    ssrc: int  # of the stream that it belongs to
-    sequence_number: int  # 16 bits
-    timestamp: int  # 32 bits, in ticks of the decoder's rate
-    payload: bytes
+    @property
+    def ssrc(self) -> int:
+        """Of the stream that it belongs to."""
+        ...
+
+    @property
+    def sequence_number(self) -> int:
+        """16 bits."""
+        ...
+
+    @property
+    def timestamp(self) -> int:
+        """32 bits, in ticks of the decoder's rate."""
+        ...
+
+    @property
+    def payload(self) -> bytes:
+        """One encoded packet."""
+        ...
 
 
 class PacketDecoder(Protocol):

@@ -4,8 +4,8 @@
 class Pacer:
     """The n-th packet is due n intervals after the first, so the stream neither drifts nor gathers delay.
 
-    After a stall the packets in arrears leave at once; after a long one the schedule begins anew instead, because
-    a burst that no jitter buffer holds is worth less than none.
+    After a stall the overdue packets leave at once; after a long one the schedule is restarted instead, because a
+    burst that no jitter buffer holds is worth less than none.
     """
 
     def __init__(self, *, interval_s: float, max_late_s: float) -> None:
@@ -16,7 +16,7 @@ class Pacer:
         self._count = 0
 
     def next_due_s(self, now_s: float) -> float:
-        """When the next packet is due; in the past while it is in arrears."""
+        """When the next packet is due; in the past while it is overdue."""
         if self._start_s is None:
             self._start_s = now_s
         due_s = self._start_s + self._count * self._interval_s

@@ -21,7 +21,7 @@ def offer_loopback() -> None:
     """Let every ICE agent of this process offer 127.0.0.1 beside the machine's other addresses; twice is harmless.
 
     aioice leaves the loopback interface out, and has no option for it: without a candidate a call never connects,
-    and nobody says why.
+    without any error.
     """
     if not isinstance(aioice.ice.get_host_addresses, _WithLoopback):
         aioice.ice.get_host_addresses = _WithLoopback(aioice.ice.get_host_addresses)

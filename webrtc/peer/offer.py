@@ -21,7 +21,7 @@ class SessionDescription:
 
 @dataclass(frozen=True, slots=True)
 class OfferedConnection:
-    """What tells one connection of a caller from the next."""
+    """What distinguishes one connection of a caller from the next."""
 
     username_fragment: str
     fingerprints: tuple[str, ...]

@@ -24,10 +24,10 @@ WORDS = ("one", "two", "three", "four", "five")
 
 
 @dataclass
-class Utterance:
-    """Chunks of 80 ms at 24 kHz, the n-th of them all n/100; without an end if so told."""
+class FakeUtterance:
+    """Chunks of 80 ms at 24 kHz, the n-th of them all n/100; without an end where `chunks` is None."""
 
-    mouth: "Mouth"
+    synthesizer: "FakeSynthesizer"
     text: str
     voice: str
     language: str
@@ -35,8 +35,8 @@ class Utterance:
     left: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def __aenter__(self) -> Self:
-        if self.mouth.refusal:
-            raise self.mouth.refusal
+        if self.synthesizer.refusal:
+            raise self.synthesizer.refusal
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -46,10 +46,10 @@ class Utterance:
         return self
 
     async def __anext__(self) -> SpeechChunk:
-        await self.mouth.gate.wait()
-        if self.delivered == self.mouth.fails_after:
-            raise self.mouth.failure
-        if self.delivered == self.mouth.chunks:
+        await self.synthesizer.gate.wait()
+        if self.delivered == self.synthesizer.fails_after:
+            raise self.synthesizer.failure
+        if self.delivered == self.synthesizer.chunks:
             raise StopAsyncIteration
         await asyncio.sleep(0)
         self.delivered += 1
@@ -57,8 +57,8 @@ class Utterance:
 
 
 @dataclass
-class Mouth:
-    """A synthesiser."""
+class FakeSynthesizer:
+    """Speaks chunks of known samples; fails and refuses when a test says so."""
 
     sample_rate_hz: int = 24_000
     voices: Sequence[Voice] = (Voice("Ann", "en", "calm"), Voice("Bea", "pt"))
@@ -67,35 +67,35 @@ class Mouth:
     failure: Exception = field(default_factory=Exception)
     refusal: Exception | None = None
     gate: asyncio.Event = field(default_factory=asyncio.Event)
-    utterances: list[Utterance] = field(default_factory=list)
+    utterances: list[FakeUtterance] = field(default_factory=list)
 
     def speak(self, text: str, *, voice: str, language: str) -> Any:
         if voice not in {known.name for known in self.voices}:
             raise VoiceNotFound(f"no voice named {voice!r}")
-        self.utterances.append(Utterance(self, text, voice, language))
+        self.utterances.append(FakeUtterance(self, text, voice, language))
         return self.utterances[-1]
 
 
 @dataclass
-class Hearing:
+class FakeRecognition:
     """One word for every push, a partial each; a final for every flush."""
 
-    ears: "Ears"
+    recognizer: "FakeRecognizer"
     transcripts: asyncio.Queue[Transcript | Exception] = field(default_factory=asyncio.Queue)
     pushed: list[NDArray[np.float32]] = field(default_factory=list)
     start: int = 0
     words: int = 0
 
     async def __aenter__(self) -> Self:
-        if self.ears.refusal:
-            raise self.ears.refusal
-        self.ears.open += 1
+        if self.recognizer.refusal:
+            raise self.recognizer.refusal
+        self.recognizer.open += 1
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.ears.open -= 1
-        if not self.ears.open:
-            self.ears.empty.set()
+        self.recognizer.open -= 1
+        if not self.recognizer.open:
+            self.recognizer.empty.set()
 
     def __aiter__(self) -> Self:
         return self
@@ -109,8 +109,8 @@ class Hearing:
     def push(self, samples: NDArray[np.float32]) -> None:
         self.pushed.append(samples)
         self.words += 1
-        if self.words == self.ears.fails_at_word:
-            self.transcripts.put_nowait(RecognitionError("the ears fell off"))
+        if self.words == self.recognizer.fails_at_word:
+            self.transcripts.put_nowait(RecognitionError("the recognizer failed"))
         else:
             self._say(is_final=False)
 
@@ -123,15 +123,15 @@ class Hearing:
         return sum(map(len, self.pushed))
 
     def _say(self, *, is_final: bool) -> None:
-        words = self.ears.words[: self.words]
-        if is_final and self.words and self.ears.rewrites:
+        words = self.recognizer.words[: self.words]
+        if is_final and self.words and self.recognizer.rewrites:
             words = ("none", *words[1:])
         self.transcripts.put_nowait(Transcript(" ".join(words), is_final, self.start, self._end))
 
 
 @dataclass
-class Ears:
-    """A recogniser."""
+class FakeRecognizer:
+    """Hears one word a push; fails and refuses when a test says so."""
 
     words: Sequence[str] = WORDS
     rewrites: bool = False  # the final has another first word than the partials
@@ -139,26 +139,26 @@ class Ears:
     refusal: Exception | None = None
     open: int = 0
     empty: asyncio.Event = field(default_factory=asyncio.Event)
-    hearings: list[Hearing] = field(default_factory=list)
+    hearings: list[FakeRecognition] = field(default_factory=list)
 
     def listen(self, *, language: str | None = None) -> Any:
         assert language is None
-        self.hearings.append(Hearing(self))
+        self.hearings.append(FakeRecognition(self))
         return self.hearings[-1]
 
 
 @dataclass
-class Answer:
-    """The pieces that the mind was told to say."""
+class FakeReply:
+    """The pieces of its language model, one after the other."""
 
-    mind: "Mind"
+    language_model: "FakeLanguageModel"
     position: int = 0
     is_cancelled: bool = False
     left: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def __aenter__(self) -> Self:
-        if self.mind.refusal:
-            raise self.mind.refusal
+        if self.language_model.refusal:
+            raise self.language_model.refusal
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -168,11 +168,11 @@ class Answer:
         return self
 
     async def __anext__(self) -> TextDelta | ToolCall:
-        if self.position == len(self.mind.pieces):
-            if self.mind.is_endless:
+        if self.position == len(self.language_model.pieces):
+            if self.language_model.is_endless:
                 await asyncio.Event().wait()
             raise StopAsyncIteration
-        piece = self.mind.pieces[self.position]
+        piece = self.language_model.pieces[self.position]
         if isinstance(piece, Exception):
             raise piece
         self.position += 1
@@ -183,23 +183,23 @@ class Answer:
 
     @property
     def ending(self) -> Ending:
-        return self.mind.ending
+        return self.language_model.ending
 
 
 @dataclass
-class Mind:
-    """A language model."""
+class FakeLanguageModel:
+    """Says the pieces of a test."""
 
     pieces: Sequence[TextDelta | ToolCall | Exception] = (TextDelta("Good "), TextDelta("day."))
     is_endless: bool = False  # never says that it is done
     ending: Ending = field(default_factory=Ending)
     refusal: Exception | None = None
     asked: list[tuple[Sequence[Message], Sequence[Tool], Sampling]] = field(default_factory=list)
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[FakeReply] = field(default_factory=list)
 
     def reply(self, messages: Sequence[Message], tools: Sequence[Tool], sampling: Sampling) -> Any:
         self.asked.append((messages, tools, sampling))
-        self.answers.append(Answer(self))
+        self.answers.append(FakeReply(self))
         return self.answers[-1]
 
 
@@ -210,9 +210,9 @@ class Served:
     url: str
     http: ClientSession  # its base is the server's URL
     access: Access
-    ears: Ears
-    mind: Any  # a Mind, unless the test brings another
-    mouth: Mouth
+    recognizer: FakeRecognizer
+    language_model: Any  # a FakeLanguageModel, unless the test brings another
+    synthesizer: FakeSynthesizer
 
 
 Serve = Callable[..., AbstractAsyncContextManager[Served]]
@@ -220,24 +220,25 @@ Serve = Callable[..., AbstractAsyncContextManager[Served]]
 
 @pytest.fixture
 def serve() -> Serve:
-    """`async with serve(**settings) as served`: a server with these settings, and another mind if one is given."""
+    """`async with serve(**settings) as served`: with these settings, and another language model if given."""
 
     @asynccontextmanager
-    async def start(mind: Any = None, **settings: Any) -> AsyncIterator[Served]:
-        ears, mind, mouth = Ears(), mind or Mind(), Mouth()
-        mouth.gate.set()
+    async def start(language_model: Any = None, **settings: Any) -> AsyncIterator[Served]:
+        recognizer, synthesizer = FakeRecognizer(), FakeSynthesizer()
+        language_model = language_model or FakeLanguageModel()
+        synthesizer.gate.set()
         config = EngineServerConfig(port=0, **settings)
         access = Access(config)
         models = Models(
-            asr=Model("ears-1", "transcription", 1), llm=Model("mind-1", "chat", 1), tts=Model("mouth-1", "speech", 1)
+            asr=Model("asr-1", "transcription", 1), llm=Model("llm-1", "chat", 1), tts=Model("tts-1", "speech", 1)
         )
-        app = application(config, access, models, ears, mind, mouth)
+        app = application(config, access, models, recognizer, language_model, synthesizer)
         async with (
             asyncio.timeout(30),
             serve_http(app, config.host, config.port, cancels_with_client=True) as url,
             ClientSession(url, timeout=ClientTimeout(total=20)) as http,
         ):
-            yield Served(url, http, access, ears, mind, mouth)
+            yield Served(url, http, access, recognizer, language_model, synthesizer)
 
     return start
 

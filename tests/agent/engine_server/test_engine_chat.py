@@ -26,7 +26,7 @@ LOOK = {"type": "function", "function": {"name": "look", "description": "Look.",
 
 
 async def post(served: Any, **body: Any) -> Any:
-    async with served.http.post(CHAT, json={"model": "mind-1", "messages": [USER], **body}) as response:
+    async with served.http.post(CHAT, json={"model": "llm-1", "messages": [USER], **body}) as response:
         assert response.status == 200, await response.text()
         return await response.json() if response.content_type == "application/json" else await response.text()
 
@@ -40,7 +40,7 @@ def chunks(body: str) -> list[dict[str, Any]]:
 async def test_a_whole_reply(served: Any) -> None:
     reply = await post(served)
     assert reply["object"] == "chat.completion"
-    assert reply["model"] == "mind-1"
+    assert reply["model"] == "llm-1"
     (choice,) = reply["choices"]
     assert choice["message"] == {"role": "assistant", "content": "Good day."}
     assert choice["finish_reason"] == "stop"
@@ -55,7 +55,7 @@ async def test_a_streamed_reply(served: Any) -> None:
 
 
 async def test_tool_calls_come_whole(served: Any) -> None:
-    served.mind.pieces = (TextDelta("A moment."), CALL)
+    served.language_model.pieces = (TextDelta("A moment."), CALL)
     expected = {
         "index": 0,
         "id": "call00001",
@@ -71,7 +71,7 @@ async def test_tool_calls_come_whole(served: Any) -> None:
 
 
 async def test_usage_only_for_those_who_ask(served: Any) -> None:
-    served.mind.ending = Ending(prompt_tokens=7, reply_tokens=2)
+    served.language_model.ending = Ending(prompt_tokens=7, reply_tokens=2)
     *others, last = chunks(await post(served, stream=True, stream_options={"include_usage": True}))
     assert last["choices"] == []
     assert last["usage"] == {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
@@ -87,58 +87,54 @@ async def test_an_engine_that_does_not_count_says_so(served: Any) -> None:
 
 
 async def test_a_reply_that_was_cut(served: Any) -> None:
-    served.mind.ending = Ending(is_cut=True)
+    served.language_model.ending = Ending(is_cut=True)
     assert (await post(served))["choices"][0]["finish_reason"] == "length"
     assert chunks(await post(served, stream=True))[-1]["choices"][0]["finish_reason"] == "length"
 
 
-@pytest.mark.parametrize(
-    ("body", "sampling"),
-    [
+async def test_how_the_reply_is_to_be_drawn(served: Any) -> None:
+    for body, sampling in [
         ({}, Sampling()),
         ({"temperature": 0, "top_p": 1, "seed": -1}, Sampling(0.0, 1.0, -1)),
         ({"random_seed": 5, "max_tokens": 9}, Sampling(seed=5, max_tokens=9)),
         ({"max_completion_tokens": 3, "max_tokens": 9}, Sampling(max_tokens=3)),
         ({"max_completion_tokens": None, "max_tokens": 9}, Sampling(max_tokens=9)),
-    ],
-)
-async def test_how_the_reply_is_to_be_drawn(served: Any, body: dict[str, Any], sampling: Sampling) -> None:
-    await post(served, **body)
-    ((_, _, asked),) = served.mind.asked
-    assert asked == sampling
+    ]:
+        await post(served, **body)
+        *_, (_, _, asked) = served.language_model.asked
+        assert asked == sampling
 
 
-@pytest.mark.parametrize("cuts", [(), (4,), (9, 10, 11, 12), tuple(range(1, 24))])
-@pytest.mark.parametrize(
-    ("stop", "text"),
-    [
-        ("day", "Good "),
-        (["wait.", "morning", "og"], "Good day, good "),
-        ([".", ", g"], "Good day"),
-        ("ood d", "G"),
-        ("good morning.!", "Good day, good morning."),
-        ("Good", ""),
-        ([], "Good day, good morning."),
-        ("", "Good day, good morning."),
-    ],
-)
-async def test_a_reply_ends_before_a_stop_string(served: Any, stop: Any, text: str, cuts: tuple[int, ...]) -> None:
-    whole = "Good day, good morning."
-    borders = [0, *cuts, len(whole)]
-    pieces = [TextDelta(whole[start:end]) for start, end in pairwise(borders) if start < end]
-    served.mind.pieces = (*pieces, CALL)
-    choice = (await post(served, stop=stop))["choices"][0]
-    is_stopped = text != whole
-    assert (choice["message"]["content"] or "") == text
-    assert choice["finish_reason"] == ("stop" if is_stopped else "tool_calls")
-    assert served.mind.answers[-1].is_cancelled == is_stopped
-    deltas = [chunk["choices"][0]["delta"] for chunk in chunks(await post(served, stop=stop, stream=True))]
-    assert "".join(delta.get("content", "") for delta in deltas) == text
-    assert any("tool_calls" in delta for delta in deltas) != is_stopped
+async def test_a_reply_ends_before_a_stop_string(served: Any) -> None:
+    for cuts in [(), (4,), (9, 10, 11, 12), tuple(range(1, 24))]:
+        for stop, text in [
+            ("day", "Good "),
+            (["wait.", "morning", "og"], "Good day, good "),
+            ([".", ", g"], "Good day"),
+            ("ood d", "G"),
+            ("good morning.!", "Good day, good morning."),
+            ("Good", ""),
+            ([], "Good day, good morning."),
+            ("", "Good day, good morning."),
+        ]:
+            whole = "Good day, good morning."
+            borders = [0, *cuts, len(whole)]
+            pieces = [TextDelta(whole[start:end]) for start, end in pairwise(borders) if start < end]
+            served.language_model.pieces = (*pieces, CALL)
+            choice = (await post(served, stop=stop))["choices"][0]
+            is_stopped = text != whole
+            assert (choice["message"]["content"] or "") == text
+            assert choice["finish_reason"] == ("stop" if is_stopped else "tool_calls")
+            assert served.language_model.answers[-1].is_cancelled == is_stopped
+            deltas = [chunk["choices"][0]["delta"] for chunk in chunks(await post(served, stop=stop, stream=True))]
+            assert "".join(delta.get("content", "") for delta in deltas) == text
+            assert any("tool_calls" in delta for delta in deltas) != is_stopped
 
 
 async def test_stopped_is_not_cut(served: Any) -> None:
-    served.mind.ending = Ending(is_cut=True, prompt_tokens=7, reply_tokens=2)  # for the engine is ahead of the reader
+    served.language_model.ending = Ending(
+        is_cut=True, prompt_tokens=7, reply_tokens=2
+    )  # for the engine is ahead of the reader
     reply = await post(served, stop="day")
     assert reply["choices"][0]["finish_reason"] == "stop"
     assert reply["usage"]["completion_tokens"] == 2
@@ -158,7 +154,7 @@ async def test_the_conversation_reaches_the_model(served: Any) -> None:
         temperature=0.3,
         seed=1,
     )
-    ((messages, tools, sampling),) = served.mind.asked
+    ((messages, tools, sampling),) = served.language_model.asked
     assert messages == [
         Message("system", "Be kind."),
         Message("user", "What time?"),
@@ -171,13 +167,12 @@ async def test_the_conversation_reaches_the_model(served: Any) -> None:
 
 async def test_no_tools_where_none_may_be_called(served: Any) -> None:
     await post(served, tools=[LOOK], tool_choice="none")
-    ((_, tools, _),) = served.mind.asked
+    ((_, tools, _),) = served.language_model.asked
     assert list(tools) == []
 
 
-@pytest.mark.parametrize(
-    ("body", "status", "param"),
-    [
+async def test_what_cannot_be_done_is_refused(served: Any) -> None:
+    for body, status, param in [
         ({"messages": []}, 400, "messages"),
         ({"messages": [{"role": "king", "content": "Hello."}]}, 400, "messages.0.role"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "messages.0.content"),
@@ -190,18 +185,15 @@ async def test_no_tools_where_none_may_be_called(served: Any) -> None:
         ({"parallel_tool_calls": False}, 400, "parallel_tool_calls"),
         ({"messages": [{"role": "assistant", "content": "Good", "prefix": True}]}, 400, "messages.0.prefix"),
         ({"model": "gpt-9"}, 404, "model"),
-    ],
-)
-async def test_what_cannot_be_done_is_refused(served: Any, body: dict[str, Any], status: int, param: str) -> None:
-    async with served.http.post(CHAT, json={"model": "mind-1", "messages": [USER], **body}) as response:
-        assert response.status == status
-        assert (await response.json())["error"]["param"] == param
-    assert served.mind.asked == []
+    ]:
+        async with served.http.post(CHAT, json={"model": "llm-1", "messages": [USER], **body}) as response:
+            assert response.status == status
+            assert (await response.json())["error"]["param"] == param
+        assert served.language_model.asked == []
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "message"),
-    [
+async def test_a_value_out_of_range_is_named(served: Any) -> None:
+    for field, value, message in [
         ("temperature", 2.5, "temperature: wanted 0 to 2, found 2.5"),
         ("temperature", -1, "temperature: wanted 0 to 2, found -1.0"),
         ("temperature", float("nan"), "temperature: wanted 0 to 2, found nan"),
@@ -214,17 +206,15 @@ async def test_what_cannot_be_done_is_refused(served: Any, body: dict[str, Any],
         ("max_completion_tokens", -3, "max_completion_tokens: wanted at least 1, found -3"),
         ("stop", ["a", ""], 'stop: wanted up to 4 strings, none of them empty, found ["a", ""]'),
         ("n", 3, "n: the engine cannot do this, found 3: leave it out"),
-    ],
-)
-async def test_a_value_out_of_range_is_named(served: Any, field: str, value: Any, message: str) -> None:
-    body = {"model": "mind-1", "messages": [USER], field: value}
-    async with served.http.post(CHAT, data=json.dumps(body)) as response:
-        assert response.status == 400
-        error = (await response.json())["error"]
-    assert error["message"].startswith(message)
-    assert "\n" not in error["message"]
-    assert error["param"] == field
-    assert served.mind.asked == []
+    ]:
+        body = {"model": "llm-1", "messages": [USER], field: value}
+        async with served.http.post(CHAT, data=json.dumps(body)) as response:
+            assert response.status == 400
+            error = (await response.json())["error"]
+        assert error["message"].startswith(message)
+        assert "\n" not in error["message"]
+        assert error["param"] == field
+        assert served.language_model.asked == []
 
 
 async def test_what_asks_for_nothing_is_welcome(served: Any) -> None:
@@ -232,27 +222,22 @@ async def test_what_asks_for_nothing_is_welcome(served: Any) -> None:
     await post(served, **nothing, user="somebody", store=False)
 
 
-@pytest.mark.parametrize(
-    ("refusal", "status", "code"),
-    [
+async def test_errors_of_the_engine_have_a_status(served: Any) -> None:
+    for refusal, status, code in [
         (EngineBusy("all slots are taken"), 503, "engine_busy"),
         (EngineUnreachable("it has ended"), 500, "engine_failed"),
         (ContextTooLong("200 messages, at most 100 are read"), 400, "context_length_exceeded"),
-    ],
-)
-@pytest.mark.parametrize("stream", [False, True])
-async def test_errors_of_the_engine_have_a_status(
-    served: Any, refusal: Exception, status: int, code: str, stream: bool
-) -> None:
-    served.mind.refusal = refusal
-    body = {"model": "mind-1", "messages": [USER], "stream": stream}
-    async with served.http.post(CHAT, json=body) as response:
-        assert response.status == status
-        assert (await response.json())["error"]["code"] == code
+    ]:
+        for stream in [False, True]:
+            served.language_model.refusal = refusal
+            body = {"model": "llm-1", "messages": [USER], "stream": stream}
+            async with served.http.post(CHAT, json=body) as response:
+                assert response.status == status
+                assert (await response.json())["error"]["code"] == code
 
 
 async def test_a_failure_in_mid_reply_is_told_in_the_stream(served: Any) -> None:
-    served.mind.pieces = (TextDelta("Good "), EngineUnreachable("it has ended"))
+    served.language_model.pieces = (TextDelta("Good "), EngineUnreachable("it has ended"))
     *_, text, error = chunks(await post(served, stream=True))
     assert text["choices"][0]["delta"]["content"] == "Good "
     assert error["error"]["code"] == "engine_failed"
@@ -260,9 +245,9 @@ async def test_a_failure_in_mid_reply_is_told_in_the_stream(served: Any) -> None
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_client_that_leaves_cancels_its_reply(served: Any, stream: bool) -> None:
-    served.mind.is_endless = True
+    served.language_model.is_endless = True
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
             await post(served, stream=stream)
-    (answer,) = served.mind.answers
+    (answer,) = served.language_model.answers
     await asyncio.wait_for(answer.left.wait(), 5)

@@ -42,20 +42,20 @@ async def of_mistral(guarded: Any) -> AsyncIterator[Mistral]:
 
 
 async def test_openai_lists_models(of_openai: AsyncOpenAI) -> None:
-    assert [model.id async for model in of_openai.models.list()] == ["ears-1", "mind-1", "mouth-1"]
+    assert [model.id async for model in of_openai.models.list()] == ["asr-1", "llm-1", "tts-1"]
 
 
 async def test_openai_chats(of_openai: AsyncOpenAI) -> None:
-    reply = await of_openai.chat.completions.create(model="mind-1", messages=HELLO)
+    reply = await of_openai.chat.completions.create(model="llm-1", messages=HELLO)
     assert reply.choices[0].message.content == "Good day."
     assert reply.usage
 
 
 async def test_openai_chats_as_a_stream_with_tools(guarded: Any, of_openai: AsyncOpenAI) -> None:
-    guarded.mind.pieces = (TextDelta("Let me see."), CALL)
+    guarded.language_model.pieces = (TextDelta("Let me see."), CALL)
     text, calls = "", []
     async with await of_openai.chat.completions.create(
-        model="mind-1", messages=HELLO, tools=[LOOK], stream=True
+        model="llm-1", messages=HELLO, tools=[LOOK], stream=True
     ) as stream:
         async for chunk in stream:
             text += chunk.choices[0].delta.content or ""
@@ -68,7 +68,7 @@ async def test_openai_chats_as_a_stream_with_tools(guarded: Any, of_openai: Asyn
 
 async def test_openai_speaks(of_openai: AsyncOpenAI) -> None:
     async with of_openai.audio.speech.with_streaming_response.create(
-        model="mouth-1", voice="Ann", input="Hello.", response_format="pcm"
+        model="tts-1", voice="Ann", input="Hello.", response_format="pcm"
     ) as response:
         pcm = b"".join([block async for block in response.iter_bytes()])
     np.testing.assert_allclose(np.frombuffer(pcm, "<i2") / 32_767, EXPECTED, atol=1e-4)
@@ -76,8 +76,8 @@ async def test_openai_speaks(of_openai: AsyncOpenAI) -> None:
 
 async def test_openai_transcribes(of_openai: AsyncOpenAI) -> None:
     text, done = "", ""
-    async with of_openai.realtime.connect(model="ears-1") as connection:
-        await connection.send({"type": "session.update", "model": "ears-1"})  # pyright: ignore[reportArgumentType]
+    async with of_openai.realtime.connect(model="asr-1") as connection:
+        await connection.send({"type": "session.update", "model": "asr-1"})  # pyright: ignore[reportArgumentType]
         await connection.send({"type": "input_audio_buffer.commit"})
         await connection.input_audio_buffer.append(audio=base64.b64encode(bytes(2560)).decode())
         await connection.send({"type": "input_audio_buffer.commit", "final": True})  # pyright: ignore[reportArgumentType]
@@ -94,7 +94,7 @@ async def test_openai_knows_our_errors(guarded: Any, of_openai: AsyncOpenAI) -> 
     with pytest.raises(openai.NotFoundError, match="see /v1/models"):
         await of_openai.chat.completions.create(model="gpt-9", messages=HELLO)
     with pytest.raises(openai.BadRequestError, match="no voice named"):
-        await of_openai.audio.speech.create(model="mouth-1", voice="zoe", input="Hello.", response_format="wav")
+        await of_openai.audio.speech.create(model="tts-1", voice="zoe", input="Hello.", response_format="wav")
     async with AsyncOpenAI(base_url=f"{guarded.url}/v1", api_key="wrong", max_retries=0) as stranger:
         with pytest.raises(openai.AuthenticationError):
             await stranger.models.list()
@@ -102,27 +102,29 @@ async def test_openai_knows_our_errors(guarded: Any, of_openai: AsyncOpenAI) -> 
 
 async def test_mistral_lists_models_and_voices(of_mistral: Mistral) -> None:
     listed = await of_mistral.models.list_async()
-    assert [model.id for model in listed.data or []] == ["ears-1", "mind-1", "mouth-1"]
+    assert [model.model_dump()["id"] for model in listed.data or []] == ["asr-1", "llm-1", "tts-1"]
     with pytest.warns(DeprecationWarning, match="pagination"):  # their cloud's affair; the pages of ours are one
         voices = await of_mistral.audio.voices.list_async()
     assert [(voice.id, voice.languages) for voice in voices.items] == [("Ann", ["en"]), ("Bea", ["pt"])]
 
 
 async def test_mistral_chats(of_mistral: Mistral) -> None:
-    reply = await of_mistral.chat.complete_async(model="mind-1", messages=[UserMessage(content="Hello.")])
+    reply = await of_mistral.chat.complete_async(model="llm-1", messages=[UserMessage(content="Hello.")])
     assert reply.choices[0].message
     assert reply.choices[0].message.content == "Good day."
 
 
 async def test_mistral_chats_as_a_stream_with_tools(guarded: Any, of_mistral: Mistral) -> None:
-    guarded.mind.pieces = (TextDelta("Let me see."), CALL)
+    guarded.language_model.pieces = (TextDelta("Let me see."), CALL)
     text, calls, reasons = "", [], []
     async with await of_mistral.chat.stream_async(
-        model="mind-1", messages=[UserMessage(content="Hello.")], tools=[LOOK]
+        model="llm-1", messages=[UserMessage(content="Hello.")], tools=[LOOK]
     ) as stream:
         async for event in stream:
             (choice,) = event.data.choices
-            text += choice.delta.content or ""
+            if choice.delta.content:
+                assert isinstance(choice.delta.content, str)
+                text += choice.delta.content
             calls += choice.delta.tool_calls or []
             reasons.append(choice.finish_reason)
     assert text == "Let me see."
@@ -131,7 +133,7 @@ async def test_mistral_chats_as_a_stream_with_tools(guarded: Any, of_mistral: Mi
 
 
 async def test_mistral_speaks(of_mistral: Mistral) -> None:
-    asked: Any = {"input": "Hello.", "model": "mouth-1", "voice_id": "Ann", "response_format": "pcm"}
+    asked: Any = {"input": "Hello.", "model": "tts-1", "voice_id": "Ann", "response_format": "pcm"}
     whole = await of_mistral.audio.speech.complete_async(**asked)
     np.testing.assert_array_equal(np.frombuffer(base64.b64decode(whole.audio_data), "<f4"), EXPECTED)
     audio = b""
@@ -150,7 +152,7 @@ async def test_mistral_transcribes(guarded: Any, of_mistral: Mistral) -> None:
     events: list[Any] = [
         event
         async for event in of_mistral.audio.realtime.transcribe_stream(
-            audio(), "ears-1", audio_format=AudioFormat(encoding="pcm_f32le", sample_rate=16_000)
+            audio(), "asr-1", audio_format=AudioFormat(encoding="pcm_f32le", sample_rate=16_000)
         )
     ]
     assert [event.type for event in events] == [
@@ -161,6 +163,6 @@ async def test_mistral_transcribes(guarded: Any, of_mistral: Mistral) -> None:
         "transcription.done",
     ]
     assert events[1].session.audio_format.encoding == "pcm_f32le"
-    assert (events[-1].text, events[-1].model) == ("one two", "ears-1")
-    (hearing,) = guarded.ears.hearings
+    assert (events[-1].text, events[-1].model) == ("one two", "asr-1")
+    (hearing,) = guarded.recognizer.hearings
     np.testing.assert_array_equal(hearing.pushed[0], np.full(1280, 0.5, np.float32))

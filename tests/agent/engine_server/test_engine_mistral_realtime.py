@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
-import pytest
 from aiohttp import ClientWebSocketResponse, WSCloseCode, WSMsgType
 
 from asr.interface import EngineBusy
@@ -31,7 +30,7 @@ def update(**session: Any) -> dict[str, Any]:
 
 @asynccontextmanager
 async def session(served: Any, *messages: dict[str, Any]) -> AsyncIterator[ClientWebSocketResponse]:
-    async with served.http.ws_connect(PATH, params={"model": "ears-1"}) as socket:
+    async with served.http.ws_connect(PATH, params={"model": "asr-1"}) as socket:
         assert (await socket.receive_json(timeout=5))["session"]["audio_format"]["encoding"] == "pcm_s16le"
         for message in messages:
             await socket.send_json(message)
@@ -52,49 +51,40 @@ async def test_a_flush_ends_an_utterance_and_the_session_goes_on(served: Any) ->
     async with session(served, PCM16, PCM16, FLUSH, PCM16, FLUSH) as socket:
         assert await text_of(socket) == "one two"
         assert await text_of(socket) == "one"
-    assert len(served.ears.hearings) == 1
+    assert len(served.recognizer.hearings) == 1
 
 
-@pytest.mark.parametrize(
-    ("messages", "texts"),
-    [
+async def test_the_server_closes_once_the_end_is_answered(served: Any) -> None:
+    for messages, texts in [
         ([PCM16, FLUSH, END], ["one"]),
         ([PCM16, END], ["one"]),
         ([PCM16, FLUSH, PCM16, END], ["one", "one"]),
         ([END], [""]),
-    ],
-)
-async def test_the_server_closes_once_the_end_is_answered(
-    served: Any, messages: list[dict[str, Any]], texts: list[str]
-) -> None:
-    async with session(served, *messages) as socket:
-        assert [await text_of(socket) for _ in texts] == texts
-        message = await socket.receive(timeout=5)
-        assert (message.type, message.data) == (WSMsgType.CLOSE, WSCloseCode.OK)
-    await asyncio.wait_for(served.ears.empty.wait(), 5)
+    ]:
+        async with session(served, *messages) as socket:
+            assert [await text_of(socket) for _ in texts] == texts
+            message = await socket.receive(timeout=5)
+            assert (message.type, message.data) == (WSMsgType.CLOSE, WSCloseCode.OK)
+        await asyncio.wait_for(served.recognizer.empty.wait(), 5)
 
 
-@pytest.mark.parametrize(
-    ("encoding", "pcm"),
-    [
+async def test_every_encoding_is_the_same_sound(served: Any) -> None:
+    for encoding, pcm in [
         ("pcm_s16le", (SAMPLES * 2**15).astype("<i2")),
         ("pcm_s32le", (SAMPLES * 2**31).astype("<i4")),
         ("pcm_f16le", SAMPLES.astype("<f2")),
         ("pcm_f32le", SAMPLES),
-    ],
-)
-async def test_every_encoding_is_the_same_sound(served: Any, encoding: str, pcm: Any) -> None:
-    asked = update(audio_format={"encoding": encoding, "sample_rate": 16_000}, target_streaming_delay_ms=240)
-    async with session(served, asked, append(pcm), END) as socket:
-        updated = await socket.receive_json(timeout=5)
-        assert updated["session"]["audio_format"] == {"encoding": encoding, "sample_rate": 16_000}
-        assert await text_of(socket) == "one"
-    np.testing.assert_array_equal(served.ears.hearings[0].pushed[0], SAMPLES)
+    ]:
+        asked = update(audio_format={"encoding": encoding, "sample_rate": 16_000}, target_streaming_delay_ms=240)
+        async with session(served, asked, append(pcm), END) as socket:
+            updated = await socket.receive_json(timeout=5)
+            assert updated["session"]["audio_format"] == {"encoding": encoding, "sample_rate": 16_000}
+            assert await text_of(socket) == "one"
+        np.testing.assert_array_equal(served.recognizer.hearings[0].pushed[0], SAMPLES)
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
+async def test_an_error_leaves_the_session_usable(served: Any) -> None:
+    for message in [
         update(audio_format={"encoding": "pcm_mulaw", "sample_rate": 16_000}),
         update(audio_format={"encoding": "pcm_s16le", "sample_rate": 8_000}),
         update(diarize=True),
@@ -102,16 +92,14 @@ async def test_every_encoding_is_the_same_sound(served: Any, encoding: str, pcm:
         append(np.array([1], "<i1")),
         {"type": "input_audio.append"},
         {"type": "input_audio_buffer.append"},
-    ],
-)
-async def test_an_error_leaves_the_session_usable(served: Any, message: dict[str, Any]) -> None:
-    async with session(served, message) as socket:
-        error = await socket.receive_json(timeout=5)
-        assert (error["type"], error["error"]["code"]) == ("error", 400)
-        assert error["error"]["message"]
-        await socket.send_json(PCM16)
-        await socket.send_json(END)
-        assert await text_of(socket) == "one"
+    ]:
+        async with session(served, message) as socket:
+            error = await socket.receive_json(timeout=5)
+            assert (error["type"], error["error"]["code"]) == ("error", 400)
+            assert error["error"]["message"]
+            await socket.send_json(PCM16)
+            await socket.send_json(END)
+            assert await text_of(socket) == "one"
 
 
 async def test_the_format_is_fixed_once_there_is_audio(served: Any) -> None:
@@ -128,10 +116,10 @@ async def test_floats_that_are_not_finite_are_refused(served: Any) -> None:
 
 
 async def test_a_busy_engine_ends_nothing_but_the_utterance(served: Any) -> None:
-    served.ears.refusal = EngineBusy("all 64 streams are taken")
+    served.recognizer.refusal = EngineBusy("all 64 streams are taken")
     async with session(served, PCM16) as socket:
         assert (await socket.receive_json(timeout=5))["error"] == {"message": "all 64 streams are taken", "code": 503}
-        served.ears.refusal = None
+        served.recognizer.refusal = None
         await socket.send_json(PCM16)
         await socket.send_json(END)
         assert await text_of(socket) == "one"

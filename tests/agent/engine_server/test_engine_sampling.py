@@ -59,7 +59,7 @@ async def client(serve: Callable[..., Any], checkpoint: Path) -> AsyncIterator[A
 
 
 async def ask(client: AsyncOpenAI, **wishes: Any) -> Any:
-    return await client.chat.completions.create(model="mind-1", messages=HELLO, **wishes)
+    return await client.chat.completions.create(model="llm-1", messages=HELLO, **wishes)
 
 
 async def text(client: AsyncOpenAI, **wishes: Any) -> str:
@@ -131,7 +131,7 @@ async def test_usage_ends_a_stream_that_asks_for_it(client: AsyncOpenAI, chat: C
 async def test_another_parley_passes_it_on(client: AsyncOpenAI, serve: Callable[..., Any]) -> None:
     direct = await ask(client, seed=7, **HOT)
     async with (
-        ChatModel(ChatConfig(base_url=str(client.base_url), model="mind-1")) as remote,
+        ChatModel(ChatConfig(base_url=str(client.base_url), model="llm-1")) as remote,
         serve(remote) as served,
         AsyncOpenAI(base_url=f"{served.url}/v1", api_key="any", max_retries=0) as far_client,
     ):

@@ -1,11 +1,11 @@
-"""What lives as long as the process is looked at once."""
+"""What lives as long as the process is left out of collections."""
 
 import gc
 
 from agent.serving.gc_pauses import freeze_gc
 
 
-def test_what_is_there_is_spared() -> None:
+def test_what_is_there_is_frozen() -> None:
     try:
         freeze_gc()
         assert gc.get_freeze_count() > 0

@@ -1,4 +1,4 @@
-"""The life of a server: ready, drained on a signal, ended on the second, and told where it cannot listen."""
+"""The life of a server: ready, drained on a signal, ended on the second, and refused where it cannot listen."""
 
 import asyncio
 import os
@@ -51,7 +51,7 @@ async def test_the_first_signal_drains_and_the_second_ends() -> None:
     assert life.seen == ["draining", "drained", "stopped"]
 
 
-async def test_a_taken_port_is_told_in_one_line_with_what_to_do() -> None:
+async def test_a_taken_port_is_reported_in_one_line_with_what_to_do() -> None:
     async with serve_http(web.Application(), "127.0.0.1", 0) as url:
         with pytest.raises(AddressUnavailable, match="choose another with --host and --port") as caught:
             await Life().serve(int(url.rsplit(":", 1)[1]))

@@ -1,4 +1,4 @@
-"""What Prometheus is told."""
+"""What Prometheus reads."""
 
 from agent.serving.metrics import Metrics
 from pipelines.events import BargeIn, EventSink, ReplyLatency, Underrun

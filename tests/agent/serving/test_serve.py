@@ -29,7 +29,7 @@ class Server:
             return response.status, await response.json()
 
     async def offer(self) -> int:
-        """The status that an offer gets when nobody is let in: it is not even looked at."""
+        """The status that an offer gets when no call is admitted: it is not even looked at."""
         body = {"sdp": "", "type": "offer"}
         async with (
             ClientSession(timeout=ClientTimeout(total=5)) as http,

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-import pytest
 import pytest_asyncio
 from aiohttp import ClientSession
 
@@ -64,10 +63,10 @@ async def test_every_file_of_the_page_is_served(server: Running) -> None:
             assert await response.read() == path.read_bytes()
 
 
-@pytest.mark.parametrize("path", ["/../config.py", "/%2e%2e/config.py", "/absent.js", "/page/", "/call/"])
-async def test_nothing_else_is_served(server: Running, path: str) -> None:
-    async with server.http.get(path) as response:
-        assert response.status in {403, 404}
+async def test_nothing_else_is_served(server: Running) -> None:
+    for path in ["/../config.py", "/%2e%2e/config.py", "/absent.js", "/page/", "/call/"]:
+        async with server.http.get(path) as response:
+            assert response.status in {403, 404}
 
 
 async def test_health(server: Running) -> None:

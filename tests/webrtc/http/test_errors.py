@@ -1,4 +1,4 @@
-"""Requests that are not served: status, JSON, headers, and what is told of errors of our own."""
+"""Requests that are not served: status, JSON, headers, and what a failure of ours reveals."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager

@@ -30,16 +30,16 @@ def origins(*allowed: str, trusted: str | None = None, are_names_checked: bool =
     return Origins(allowed, proxies, are_names_checked=are_names_checked, advice="set allowed_origins")
 
 
-@pytest.mark.parametrize("host", ["localhost:7860", "LOCALHOST", "127.0.0.1:7860", "[::1]:7860", "192.168.1.5:7860"])
-def test_our_own_page_by_names_that_cannot_be_rebound(host: str) -> None:
-    assert origins().check(request({"Host": host, "Origin": f"http://{host}"})) is None
+def test_our_own_page_by_names_that_cannot_be_rebound() -> None:
+    for host in ["localhost:7860", "LOCALHOST", "127.0.0.1:7860", "[::1]:7860", "192.168.1.5:7860"]:
+        assert origins().check(request({"Host": host, "Origin": f"http://{host}"})) is None
 
 
-@pytest.mark.parametrize("host", ["evil.example:7860", "evil.example", "[", "localhost.evil.example", "a b"])
-def test_a_name_pointed_at_this_machine_is_refused_with_and_without_origin(host: str) -> None:
-    for headers in ({"Host": host, "Origin": f"http://{host}"}, {"Host": host}):
-        with pytest.raises(OriginRefused, match="open it as localhost"):
-            origins().check(request(headers))
+def test_a_name_pointed_at_this_machine_is_refused_with_and_without_origin() -> None:
+    for host in ["evil.example:7860", "evil.example", "[", "localhost.evil.example", "a b"]:
+        for headers in ({"Host": host, "Origin": f"http://{host}"}, {"Host": host}):
+            with pytest.raises(OriginRefused, match="open it as localhost"):
+                origins().check(request(headers))
 
 
 def test_a_name_is_ours_where_it_is_configured_or_calls_need_a_token() -> None:
@@ -53,12 +53,10 @@ def test_a_name_on_the_network_is_ours() -> None:
     assert origins().check(request(own, peer="192.168.1.9", local="192.168.1.5")) is None
 
 
-@pytest.mark.parametrize(
-    "origin", ["http://[", "null", "", "http://localhost:x", "http://", "https://stranger.example"]
-)
-def test_other_and_malformed_origins(origin: str) -> None:
-    with pytest.raises(OriginRefused, match=r"other origins .*: set allowed_origins"):
-        origins().check(request({"Host": "localhost:7860", "Origin": origin}))
+def test_other_and_malformed_origins() -> None:
+    for origin in ["http://[", "null", "", "http://localhost:x", "http://", "https://stranger.example"]:
+        with pytest.raises(OriginRefused, match=r"other origins .*: set allowed_origins"):
+            origins().check(request({"Host": "localhost:7860", "Origin": origin}))
 
 
 def test_an_allowed_origin_is_named() -> None:

@@ -28,11 +28,11 @@ def test_an_ipv6_network_shares() -> None:
     assert rate.take("2001:db8:0:2::1", 0.0) == 0
 
 
-@pytest.mark.parametrize("address", [None, "", "localhost", "fe80::1%eth0"])
-def test_odd_addresses_are_counted_too(address: str | None) -> None:
-    rate = RequestRate(1)
-    assert rate.take(address, 0.0) == 0
-    assert rate.take(address, 0.0) > 0
+def test_odd_addresses_are_counted_too() -> None:
+    for address in [None, "", "localhost", "fe80::1%eth0"]:
+        rate = RequestRate(1)
+        assert rate.take(address, 0.0) == 0
+        assert rate.take(address, 0.0) > 0
 
 
 def test_the_number_of_remembered_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,10 +17,10 @@ def test_an_issued_token_is_accepted_by_any_process_with_the_secret(tokens: Call
     assert tokens.issue() != tokens.issue()
 
 
-@pytest.mark.parametrize("token", ["", "x", "a.b.c", "ä", "\udcff"])
-def test_nonsense_is_rejected(tokens: CallTokens, token: str) -> None:
-    with pytest.raises(TokenRejected, match="not issued for this server"):
-        tokens.check(token)
+def test_nonsense_is_rejected(tokens: CallTokens) -> None:
+    for token in ["", "x", "a.b.c", "ä", "\udcff"]:
+        with pytest.raises(TokenRejected, match="not issued for this server"):
+            tokens.check(token)
 
 
 def test_another_secret_is_rejected(tokens: CallTokens) -> None:

@@ -1,4 +1,4 @@
-"""Concealment: continues without a jump, fades to silence, starts afresh after audio."""
+"""Concealment: continues without a jump, fades to silence, starts again after audio."""
 
 import numpy as np
 import pytest

@@ -28,20 +28,20 @@ def encoded(samples: NDArray[np.float32]) -> list[bytes]:
     return [encoder.encode(samples[i : i + PACKET_SAMPLES]) for i in range(0, len(samples), PACKET_SAMPLES)]
 
 
-@pytest.mark.parametrize("packet_ms", [10, 20, 40, 60])
-@pytest.mark.parametrize("rate", [8_000, 16_000, 48_000])
-@pytest.mark.parametrize("channels", [1, 2])
-def test_duration_is_that_of_the_decoded_samples(packet_ms: int, rate: int, channels: int) -> None:
-    packets = encode(noise(rate // 2), sample_rate_hz=rate, packet_ms=packet_ms, channels=channels)
-    decoder = OpusDecoder()
-    for packet in packets:
-        assert packet_duration_ticks(packet) == packet_ms * 48
-        assert decoder.decode(packet).shape == (packet_ms * 48,)
+def test_duration_is_that_of_the_decoded_samples() -> None:
+    for packet_ms in [10, 20, 40, 60]:
+        for rate in [8_000, 16_000, 48_000]:
+            for channels in [1, 2]:
+                packets = encode(noise(rate // 2), sample_rate_hz=rate, packet_ms=packet_ms, channels=channels)
+                decoder = OpusDecoder()
+                for packet in packets:
+                    assert packet_duration_ticks(packet) == packet_ms * 48
+                    assert decoder.decode(packet).shape == (packet_ms * 48,)
 
 
-@pytest.mark.parametrize("nonsense", [b"", b"\x03", b"\xff\x3f", b"\x1b\x40"])
-def test_no_duration_without_an_opus_header(nonsense: bytes) -> None:
-    assert packet_duration_ticks(nonsense) == 0
+def test_no_duration_without_an_opus_header() -> None:
+    for nonsense in [b"", b"\x03", b"\xff\x3f", b"\x1b\x40"]:
+        assert packet_duration_ticks(nonsense) == 0
 
 
 def test_a_packet_that_is_not_opus_is_refused_and_the_next_one_decoded() -> None:

@@ -1,4 +1,4 @@
-"""The schedule of packets: no drift, catching up, and beginning anew."""
+"""The schedule of packets: no drift, catching up, and restarts."""
 
 import pytest
 

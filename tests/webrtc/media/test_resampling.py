@@ -1,7 +1,6 @@
 """The low-delay resampler: exact lengths, delay, passband and stopband."""
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 from webrtc.media.resampling import DELAY_MS, Decimator
@@ -27,14 +26,14 @@ def test_blocks_join_as_if_they_were_one() -> None:
     np.testing.assert_allclose(np.concatenate(parts), Decimator().process(samples), atol=1e-5)
 
 
-@pytest.mark.parametrize("hz", [100, 1_000, 4_000, 6_000])
-def test_speech_passes_unchanged_after_the_delay(hz: float) -> None:
-    heard = Decimator().process(tone(hz, 48_000, 48_000))
-    delay = round(DELAY_MS * 16)
-    assert delay / 16 == DELAY_MS
-    np.testing.assert_allclose(heard[delay + 200 :], tone(hz, 16_000, 16_000)[200:-delay], atol=0.02)
+def test_speech_passes_unchanged_after_the_delay() -> None:
+    for hz in [100, 1_000, 4_000, 6_000]:
+        heard = Decimator().process(tone(hz, 48_000, 48_000))
+        delay = round(DELAY_MS * 16)
+        assert delay / 16 == DELAY_MS
+        np.testing.assert_allclose(heard[delay + 200 :], tone(hz, 16_000, 16_000)[200:-delay], atol=0.02)
 
 
-@pytest.mark.parametrize("hz", [9_000, 12_000, 20_000])
-def test_what_would_alias_is_removed(hz: float) -> None:
-    assert rms_db(Decimator().process(tone(hz, 48_000, 48_000))[200:]) < -55
+def test_what_would_alias_is_removed() -> None:
+    for hz in [9_000, 12_000, 20_000]:
+        assert rms_db(Decimator().process(tone(hz, 48_000, 48_000))[200:]) < -55
