@@ -48,7 +48,7 @@ async def test_nonsense_is_ignored(read: Read) -> None:
 
 async def test_wrong_fields_become_harmless_ones(read: Read) -> None:
     events = await read(
-        parley("about", **{"agent": 1, "engine": None, "try": ["a", 7, ""]}),
+        parley("about", **{"agent": 1, "engine": None, "suggestions": ["a", 7, ""]}),
         parley("latency", name="reply", ms="soon"),
         {"label": "rtvi-ai", "type": "user-transcription"},
     )

@@ -112,8 +112,8 @@ async function changeMicrophone() {
 }
 
 const DECISIONS = {
-  suspect: (after) => `Heard you${after}: lowered its voice while it decides.`,
-  hush: (after) => `Fell silent${after} while it decides.`,
+  duck: (after) => `Heard you${after}: lowered its voice while it decides.`,
+  mute: (after) => `Fell silent${after} while it decides.`,
   cut: (after, why) => `Stopped${after}${why}.`,
   resume: (after, why) => `Went on${after}${why}.`,
 };
@@ -135,7 +135,7 @@ const EVENTS = {
   decision: ({ decision, reason, latencyMs, atMs }) => {
     timeline.addDecision(decision, latencyMs, atMs);
     if (decision === "cut") speaker.mute();
-    if (decision === "suspect" || decision === "hush") silentMs = decision === "hush" ? latencyMs : null;
+    if (decision === "duck" || decision === "mute") silentMs = decision === "mute" ? latencyMs : null;
     const afterMs = decision === "cut" ? (silentMs ?? latencyMs) : latencyMs; // a cut after a mute is not heard
     const after = afterMs === null ? "" : ` after ${afterMs} ms`;
     if (Object.hasOwn(DECISIONS, decision)) screen.setDecision(DECISIONS[decision](after, reason && `: ${reason}`));

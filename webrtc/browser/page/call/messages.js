@@ -55,7 +55,7 @@ const PARLEY = {
     agent: text(data.agent),
     engine: text(data.engine),
     note: text(data.note),
-    phrases: strings(data.try),
+    phrases: strings(data.suggestions),
   }),
   vad: (data) => ({ kind: "speech", isSpeech: data.is_speech === true }),
   state: (data) => ({ kind: "state", state: text(data.state) }),

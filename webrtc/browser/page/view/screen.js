@@ -9,6 +9,7 @@ const STATES = {
   thinking: "Thinking",
   speaking: "Speaking",
   ducked: "Ducked",
+  muted: "Paused",
   ended: "Ended",
 };
 
@@ -92,7 +93,7 @@ export class Screen {
   /** Loudness of both sides, 0 to 1. */
   setLevels(you, agent) {
     element("level").value = you;
-    const isAgent = this.state === "speaking" || this.state === "ducked";
+    const isAgent = ["speaking", "ducked", "muted"].includes(this.state);
     element("orb").style.setProperty("--level", (isAgent ? agent : you).toFixed(3));
   }
 

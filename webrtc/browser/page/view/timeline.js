@@ -2,6 +2,7 @@
 
 export const SPAN_MS = 30_000;
 const KEPT_MS = SPAN_MS + 5_000;
+const DECISIONS = ["duck", "mute", "cut", "resume"];
 
 /** Times are in ms on the page's clock. A span that still goes on has `toMs` null. */
 export class Timeline {
@@ -35,10 +36,9 @@ export class Timeline {
     if (isVoice) this.voice.push({ fromMs: atMs, toMs: null, isDucked });
   }
 
-  /** `decision` is suspect, hush, cut or resume; `latencyMs` counts from the caller's first sound and may be null. */
+  /** `decision` is one of DECISIONS; `latencyMs` counts from the caller's first sound and may be null. */
   addDecision(decision, latencyMs, atMs) {
-    const name = { suspect: "duck", hush: "mute", cut: "cut", resume: "resume" }[decision];
-    if (name) this.#mark(name, name, latencyMs, atMs);
+    if (DECISIONS.includes(decision)) this.#mark(decision, decision, latencyMs, atMs);
   }
 
   /** A reply's latency: from the end of the caller's speech to the first sound of the answer. */
