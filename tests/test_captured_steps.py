@@ -84,7 +84,7 @@ def speech_part(name: str, device: torch.device) -> Callable[[], None]:
     model = VoxtralTTS(config, None, device, torch.bfloat16)
     finish(model, device)
     model.schedule = Schedule.of(model.flow, config.flow.euler_steps)
-    batch = FrameBatch(SpeechSlots(model, count=3, pages=8, reading="gathered"), 2)
+    batch = FrameBatch(SpeechSlots(model, count=3, pages=8, attention_backend="gathered"), 2)
     batch.select([])
     batch.keep([])
     batch.begin()
@@ -95,14 +95,14 @@ def recognition(penalty: BlankPenalty | None, device: torch.device) -> Callable[
     model = VoxtralRealtime(RealtimeConfig.from_params(TINY), None, device, torch.bfloat16)
     finish(model, device)
     model._finish(device, torch.bfloat16)  # pyright: ignore[reportPrivateUsage]
-    slots = ListeningSlots(model, count=3, tokens_per_slot=64, page_tokens=16, reading="gathered")
+    slots = ListeningSlots(model, count=3, tokens_per_slot=64, page_tokens=16, attention_backend="gathered")
     return StepBatch(slots, 2, penalty).run
 
 
 def chat(device: torch.device) -> Callable[[], None]:
     model = Ministral(CHAT, cast("ChatFormat", None), device, torch.bfloat16)
     finish(model, device)
-    return TokenBatch(ReplySlots(model, count=3, cache_tokens=128, max_tokens=64, reading="gathered"), 2).run
+    return TokenBatch(ReplySlots(model, count=3, cache_tokens=128, max_tokens=64, attention_backend="gathered"), 2).run
 
 
 STEPS: dict[str, Callable[[torch.device], Callable[[], None]]] = {

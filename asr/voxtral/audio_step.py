@@ -15,9 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from asr.voxtral.encoder import FRAMES
 from asr.voxtral.slots import ListeningSlots
 from asr.voxtral.stem import Tails
 from asr.voxtral.timing import KEPT_SAMPLES, LEFT_PAD, STEP_SAMPLES
+from llm.runtime.backend import StepTokens
 from llm.runtime.loop.transfer import SlotList, pinned
 
 FAILED = -1  # in place of a token: the row's numbers were not finite
@@ -87,14 +89,14 @@ class StepBatch:
         samples = torch.cat((slots.samples[index], self._samples), dim=1)  # [B, KEPT_SAMPLES + STEP_SAMPLES]
         mel = model.mel(samples)
         frames, tails = model.stem(mel.to(model.dtype), Tails(slots.mel_tail[index], slots.inner_tail[index]))
-        encoded = model.encoder.step(frames, index, positions, slots.encoder_cache, reading=slots.reading)
+        frame_tokens = StepTokens(
+            index, positions * FRAMES, slots.encoder_cache, slots.attention_backend, queries=FRAMES
+        )
+        encoded = model.encoder.step(frames, frame_tokens)
         audio = model.adapter(encoded)
         hidden = model.decoder.step(
             audio + model.decoder.embed(slots.tokens[index]),
-            index,
-            positions,
-            slots.decoder_cache,
-            reading=slots.reading,
+            StepTokens(index, positions, slots.decoder_cache, slots.attention_backend),
             ffn_scale=model.delay_scales[slots.delays[index]],
         )
         return Pass(mel, encoded, audio, model.decoder.logits(hidden), samples[:, -KEPT_SAMPLES:], tails)

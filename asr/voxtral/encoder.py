@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from llm.runtime.architecture import DecoderConfig
-from llm.runtime.attention import Mix, Segment, Store, attend_gathered, attend_segments, store_turned
-from llm.runtime.cache import PagedCache
-from llm.runtime.decoder import Reading
+from llm.runtime.backend import StepTokens, run_layers
 from llm.runtime.layers import Layer, LayerShape, RMSNorm, rotary_frequencies, rotation
 from llm.runtime.weights.checkpoint import interleaved
 from llm.runtime.weights.loading import Part, Recipe, under
@@ -90,62 +88,21 @@ class Encoder(nn.Module):
         self.requires_grad_(False)
 
     @torch.inference_mode()
-    def step(self, frames: Tensor, rows: Tensor, steps: Tensor, cache: PagedCache, *, reading: Reading) -> Tensor:
-        """Encode the FRAMES new frames of each row. Unless reading "segments" there is no host synchronisation.
+    def step(self, frames: Tensor, tokens: StepTokens) -> Tensor:
+        """Encode the FRAMES new frames of each row, in fixed shapes.
 
         Args:
             frames: [B, FRAMES, D].
-            rows: row of the cache, [B] int64; padding rows are the cache's idle row.
-            steps: how many steps of its stream each row has behind it, [B] int64.
-            cache: made with max_tokens >= FRAMES, its rows grown to FRAMES * (steps + 1).
-            reading: how the cache is read, see `llm.runtime.attention`.
+            tokens: FRAMES of each row, whose first stands behind FRAMES for each step of its stream; the cache is made
+                with max_tokens >= FRAMES.
 
         Returns:
             Encoded frames after the final norm, [B, FRAMES, D].
         """
-        first = steps * FRAMES
-        positions = (first[:, None] + torch.arange(FRAMES, device=steps.device)).flatten()  # [B FRAMES]
-        frame_rows = rows.repeat_interleave(FRAMES)
-        turn = rotation(positions, self.frequencies)  # [B FRAMES, hd / 2]
-        store = self._store(turn, cache.places(frame_rows, positions), fused=reading == "paged")
-        mix = self._mix(rows, first, frame_rows, positions, cache, reading)
-        x = frames.flatten(0, 1)
-        for index, layer in enumerate(self.layers):
-            keys, values = cache.keys[index], cache.values[index]
-
-            def attend(q: Tensor, k: Tensor, v: Tensor, keys: Tensor = keys, values: Tensor = values) -> Tensor:
-                return mix(store(q, k, v, keys, values), keys, values)
-
-            x = layer(x, attend)
+        rotary = rotation(tokens.positions, self.frequencies)  # [B FRAMES, hd / 2]
+        write = tokens.write_kv(rotary, rotary)
+        x = run_layers(self.layers, frames.flatten(0, 1), tokens.cache, write, tokens.attention())
         return self.norm(x).unflatten(0, (-1, FRAMES))
-
-    def _store(self, turn: Tensor, places: Tensor, *, fused: bool) -> Store:
-        if not fused:
-            return store_turned(turn, turn, places)
-        from llm.runtime.kernels.rotary import store_turned_fused  # noqa: PLC0415  # Triton is there only beside CUDA
-
-        return store_turned_fused(turn, turn, places)
-
-    def _mix(
-        self,
-        rows: Tensor,
-        first: Tensor,
-        frame_rows: Tensor,
-        positions: Tensor,
-        cache: PagedCache,
-        reading: Reading,
-    ) -> Mix:
-        if reading == "segments":
-            # torch leaves the element type of tolist() open
-            at = cast("list[list[int]]", torch.stack((rows, first), 1).tolist())  # pyright: ignore[reportUnknownMemberType]
-            return attend_segments(cache, [Segment(row, start, FRAMES) for row, start in at])
-        if reading == "gathered":
-            # each frame is a query of its own: its row's newer frames are in the cache already, masked by position
-            assert cache.window is not None
-            return attend_gathered(cache, frame_rows, positions, cache.window)
-        from llm.runtime.kernels.paged_attention import attend_paged  # noqa: PLC0415  # Triton is there only beside CUDA
-
-        return attend_paged(cache, rows, first, FRAMES)
 
     def recipes(self, names: EncoderNames) -> dict[str, Recipe]:
         """Where the parameters come from."""
@@ -161,16 +118,16 @@ def _layer_recipes(shape: LayerShape, names: EncoderNames, layer: int) -> dict[s
     def part(leaf: str, kind: str, *size: int) -> Part:
         return names.part(layer, leaf, kind, *size)
 
-    def turned(rows: Tensor) -> Tensor:
+    def ordered(rows: Tensor) -> Tensor:
         return rows if names.is_interleaved else interleaved(rows, shape.head_dim)
 
     def fused_weight(parts: Sequence[Tensor]) -> Tensor:
         query, key, value = parts
-        return torch.cat((turned(query), turned(key), value))
+        return torch.cat((ordered(query), ordered(key), value))
 
     def fused_bias(parts: Sequence[Tensor]) -> Tensor:
         query, value = parts
-        return torch.cat((turned(query), query.new_zeros(kv), value))
+        return torch.cat((ordered(query), query.new_zeros(kv), value))
 
     def alone(leaf: str, kind: str, *size: int) -> Recipe:
         return Recipe((part(leaf, kind, *size),))

@@ -15,8 +15,8 @@ from asr.voxtral.model import VoxtralRealtime
 from asr.voxtral.stem import INNER_TAIL, MEL_TAIL
 from asr.voxtral.timing import KEPT_SAMPLES, MAX_DELAY, START
 from llm.runtime.architecture import DecoderConfig
+from llm.runtime.backend import AttentionBackend, default_backend
 from llm.runtime.cache import PagedCache, Prefix
-from llm.runtime.decoder import Reading, default_reading
 
 PAGE_TOKENS = {"cpu": 256, "cuda": 32}  # a CPU reads a row's pages in place if they lie side by side
 
@@ -50,7 +50,7 @@ class ListeningSlots:
         count: int,
         tokens_per_slot: int,
         page_tokens: int | None = None,
-        reading: Reading | None = None,
+        attention_backend: AttentionBackend | None = None,
     ) -> None:
         """State of so many slots.
 
@@ -59,13 +59,13 @@ class ListeningSlots:
             count: most streams at once.
             tokens_per_slot: mean number of decoder positions of a stream; all slots share the room.
             page_tokens: a power of two, at least 16 on CUDA; by default as suits the device.
-            reading: how a step reads the caches; by default as suits the device.
+            attention_backend: how a step reads the caches; by default as suits the device.
         """
         config, device, dtype = model.config, model.device, model.dtype
         self.model = model
         self.count = count
         self.device = device
-        self.reading: Reading = reading or default_reading(device)
+        self.attention_backend: AttentionBackend = attention_backend or default_backend(device)
 
         size = page_tokens or PAGE_TOKENS[device.type]
 

@@ -27,7 +27,7 @@ from benchmarks.engines.speech_listeners import (
     speaker,
 )
 from benchmarks.engines.speech_models import H200, RELEASED, TINY, random_model
-from llm.runtime.decoder import default_reading
+from llm.runtime.backend import default_backend
 from llm.runtime.loop.devices import open_device
 from tts.voxtral.model import VoxtralTTS
 from tts.voxtral.stepper import SpeechStepper
@@ -216,7 +216,7 @@ def main() -> None:
     model = random_model(TINY if is_tiny else RELEASED, device, dtype)
     figures = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "torch": torch.__version__, "reading": default_reading(device),
+        "torch": torch.__version__, "backend": default_backend(device),
         "model": "tiny" if is_tiny else "released size, random weights",
         **asyncio.run(measure(plan, model, device)),
     }  # fmt: skip

@@ -30,7 +30,7 @@ from benchmarks import report
 from benchmarks.engines import recognition_models, speech_models
 from benchmarks.engines.recognition_models import H200
 from benchmarks.engines.speech_listeners import CHARACTERS_PER_S, Heard, Speaker, play, speaker
-from llm.runtime.decoder import default_reading
+from llm.runtime.backend import default_backend
 from llm.runtime.loop.devices import open_device
 from llm.runtime.loop.graphs import GraphPool
 from llm.runtime.loop.step_loop import StepLoop
@@ -293,7 +293,7 @@ def main() -> None:
     voice = speech_models.random_model(speech_models.TINY if is_tiny else speech_models.RELEASED, device, dtype)
     figures = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "torch": torch.__version__, "reading": default_reading(device),
+        "torch": torch.__version__, "backend": default_backend(device),
         "model": "tiny" if is_tiny else "released size, random weights",
         **measure(plan, model, voice, device),
     }  # fmt: skip

@@ -12,8 +12,8 @@ import torch
 from llm.ministral.model import Ministral, without_window
 from llm.ministral.prefix_cache import PrefixTree
 from llm.runtime.attention import Segment
+from llm.runtime.backend import AttentionBackend, default_backend
 from llm.runtime.cache import CacheFull, PagedCache
-from llm.runtime.decoder import Reading, default_reading
 
 PAGE_TOKENS = 32
 DRAWN = 64  # random numbers drawn at once
@@ -38,7 +38,7 @@ class ReplySlots:
         cache_tokens: int,
         max_tokens: int,
         page_tokens: int = PAGE_TOKENS,
-        reading: Reading | None = None,
+        attention_backend: AttentionBackend | None = None,
     ) -> None:
         """State of so many slots.
 
@@ -48,7 +48,7 @@ class ReplySlots:
             cache_tokens: room of the cache, for the slots and for what is remembered.
             max_tokens: most tokens of one slot, prompt and reply.
             page_tokens: a power of two, at least 16 on CUDA.
-            reading: how a step reads the cache; by default as suits the device.
+            attention_backend: how a step reads the cache; by default as suits the device.
 
         Raises:
             CheckpointError: the model has a sliding window that is shorter.
@@ -56,7 +56,7 @@ class ReplySlots:
         self.model = model
         self.count = count
         self.device = model.device
-        self.reading: Reading = reading or default_reading(self.device)
+        self.attention_backend: AttentionBackend = attention_backend or default_backend(self.device)
         self.cache = PagedCache(
             without_window(model.config, max_tokens),
             rows=count,

@@ -13,6 +13,7 @@ import torch
 
 from llm.ministral.sampling import sample
 from llm.ministral.slots import DRAWN, ReplySlots
+from llm.runtime.backend import StepTokens
 from llm.runtime.loop.graphs import GraphPool
 from llm.runtime.loop.transfer import SlotList, on_host
 
@@ -43,7 +44,7 @@ class TokenBatch:
         slots, index, decoder = self.slots, self._selected.index, self.slots.model.decoder
         positions = slots.positions[index]  # [B]
         embedded = decoder.embed(slots.tokens[index])  # [B, D]
-        hidden = decoder.step(embedded, index, positions, slots.cache, reading=slots.reading)
+        hidden = decoder.step(embedded, StepTokens(index, positions, slots.cache, slots.attention_backend))
         logits = decoder.logits(hidden)  # [B, V]
         temperature = slots.temperatures[index]
         if slots.device.type == "cpu" and not temperature.any():

@@ -1,6 +1,6 @@
 """Attention over the pages of a cache, in ways that give equal results.
 
-`store_turned` writes tokens to their pages before any is attended to; `llm.runtime.kernels.rotary` does so on CUDA.
+`write_kv` writes tokens to their pages before any is attended to; `llm.runtime.kernels.rotary` does so on CUDA.
 `attend_segments` reads each row's real length, in a loop on the host: prefill, and decoding on a CPU.
 `attend_padded` takes segments of similar lengths at once, padded: prefill of several prompts on CUDA.
 `attend_gathered` copies and masks a fixed span of every row: decoding with static shapes where Triton is missing.
@@ -17,11 +17,11 @@ from torch.nn import functional
 from llm.runtime.cache import PagedCache
 from llm.runtime.layers import rotate
 
-Mix = Callable[[Tensor, Tensor, Tensor], Tensor]
+AttentionFn = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Queries [N, H, hd] and one layer's key and value pages [pages, page_tokens, KV, hd] -> mixed values [N, H, hd]."""
 
-Store = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
-"""Queries [N, H, hd], keys and values [N, KV, hd], one layer's key and value pages, written to -> turned queries."""
+WriteKV = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+"""Queries [N, H, hd], keys and values [N, KV, hd], one layer's key and value pages, written to -> rotated queries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Segment:
 class _View:
     """The keys that a segment sees: tokens `first` to `last` of these pages, and which of them each query sees.
 
-    Their order does not matter: keys are turned by their position before they are stored.
+    Their order does not matter: keys are rotated by their position before they are stored.
     """
 
     pages: Tensor | slice  # [n], or those side by side
@@ -46,41 +46,41 @@ class _View:
     mask: Tensor | None  # [T, last - first], added to the scores; None: every query sees all of them
 
 
-def store_turned(turn: Tensor, query_turn: Tensor, places: Tensor) -> Store:
-    """Turn queries and keys, and write keys and values to their pages.
+def write_kv(rotary: Tensor, query_rotary: Tensor, slot_mapping: Tensor) -> WriteKV:
+    """Rotate queries and keys, and write keys and values to their pages.
 
     Args:
-        turn: what `llm.runtime.layers.rotation` says of each token, [N, hd / 2] complex64.
-        query_turn: the same for the queries, whose length may differ from 1.
-        places: index of each token's place into the tokens of all pages, [N] int64.
+        rotary: what `llm.runtime.layers.rotation` says of each token, [N, hd / 2] complex64.
+        query_rotary: the same for the queries, whose length may differ from 1.
+        slot_mapping: index of each token into the tokens of all pages, [N] int64.
     """
 
-    def store(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        keys.flatten(0, 1).index_copy_(0, places, rotate(k, turn).to(keys.dtype))
-        values.flatten(0, 1).index_copy_(0, places, v.to(values.dtype))
-        return rotate(q, query_turn)
+    def write(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        keys.flatten(0, 1).index_copy_(0, slot_mapping, rotate(k, rotary).to(keys.dtype))
+        values.flatten(0, 1).index_copy_(0, slot_mapping, v.to(values.dtype))
+        return rotate(q, query_rotary)
 
-    return store
+    return write
 
 
-def attend_segments(cache: PagedCache, parts: Sequence[Segment]) -> Mix:
+def attend_segments(cache: PagedCache, parts: Sequence[Segment]) -> AttentionFn:
     """Attention of packed segments [sum of T, H, hd] whose own keys and values are already in the cache."""
     views = [_view(cache, part) for part in parts]
     lengths = [part.tokens for part in parts]
 
-    def mix(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    def attend(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         mixed: list[Tensor] = []
         for view, own in zip(views, torch.split(q, lengths), strict=True):
             grouped = own.reshape(len(own), keys.shape[2], -1, own.shape[2]).permute(1, 2, 0, 3)  # [KV, G, T, hd]
             k, v = (_visible(pages, view) for pages in (keys, values))
-            attend = _attend_one if len(own) == 1 and own.dtype == torch.float32 else _attend
-            mixed.append(attend(grouped, k, v, view.mask).permute(2, 0, 1, 3).flatten(1, 2))  # [T, H, hd]
+            attend_part = _attend_one if len(own) == 1 and own.dtype == torch.float32 else _attend
+            mixed.append(attend_part(grouped, k, v, view.mask).permute(2, 0, 1, 3).flatten(1, 2))  # [T, H, hd]
         return torch.cat(mixed)
 
-    return mix
+    return attend
 
 
-def attend_padded(cache: PagedCache, parts: Sequence[Segment], group: int) -> Mix:
+def attend_padded(cache: PagedCache, parts: Sequence[Segment], group: int) -> AttentionFn:
     """As `attend_segments`, in one pass over all: a GPU is slow to begin and quick to compute. Not for a window.
 
     Args:
@@ -95,21 +95,21 @@ def attend_padded(cache: PagedCache, parts: Sequence[Segment], group: int) -> Mi
     pages = cache.tables[rows, : tokens // size]  # [S, n]
     own = torch.arange(longest, device=device)
     packed = (counts.cumsum(0) - counts)[:, None] + own.minimum(counts[:, None] - 1)  # [S, T], of the padded queries
-    places = torch.cat([index * longest + own[: part.tokens] for index, part in enumerate(parts)])  # [N]
+    unpadded = torch.cat([index * longest + own[: part.tokens] for index, part in enumerate(parts)])  # [N]
     key = torch.arange(tokens, device=device)
     mask = _mask(cache, (starts[:, None] + own.repeat(group))[..., None], key)[:, None]  # [S, 1, G T, tokens]
     written = (key < (starts + counts)[:, None])[:, None, :, None]  # [S, 1, tokens, 1]
 
-    def mix(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    def attend(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         kv_heads = keys.shape[2]
         # a mask does not hide what a failed stream left behind this one's end: 0 * NaN
         k, v = (part[pages].flatten(1, 2).transpose(1, 2).where(written, 0) for part in (keys, values))
         grouped = q[packed].reshape(len(parts), longest, kv_heads, group, -1).permute(0, 2, 3, 1, 4).flatten(2, 3)
         mixed = functional.scaled_dot_product_attention(grouped, k, v, attn_mask=mask)
         mixed = mixed.reshape(len(parts), kv_heads, group, longest, -1).permute(0, 3, 1, 2, 4)  # [S, T, KV, G, hd]
-        return mixed.flatten(2, 3).flatten(0, 1)[places]
+        return mixed.flatten(2, 3).flatten(0, 1)[unpadded]
 
-    return mix
+    return attend
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
@@ -172,7 +172,7 @@ def _visible(pages: Tensor, view: _View) -> Tensor:
     return own.flatten(0, 1)[view.first : view.last].transpose(0, 1)
 
 
-def attend_gathered(cache: PagedCache, rows: Tensor, positions: Tensor, span: int) -> Mix:
+def attend_gathered(cache: PagedCache, rows: Tensor, positions: Tensor, span: int) -> AttentionFn:
     """Attention of one query per row over its newest `span` tokens, with shapes that depend on `span` alone.
 
     Args:
@@ -189,10 +189,10 @@ def attend_gathered(cache: PagedCache, rows: Tensor, positions: Tensor, span: in
     visible = _visible_to(positions[:, None], tokens, cache.window) & (tokens >= 0)
     mask, shown = visible[:, None, None, :], visible[:, None, :, None]  # of [B, KV, G, tokens], of [B, KV, tokens, hd]
 
-    def mix(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    def attend(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         grouped = q.reshape(len(q), keys.shape[2], -1, q.shape[2])  # [B, KV, G, hd]
         # a mask does not hide what a failed stream left: 0 * NaN
         k, v = (part[pages].flatten(1, 2).transpose(1, 2).where(shown, 0) for part in (keys, values))
         return functional.scaled_dot_product_attention(grouped, k, v, attn_mask=mask).flatten(1, 2)
 
-    return mix
+    return attend

@@ -1,6 +1,6 @@
 """Keys and values of many streams in pages, allocated by real length; streams with one beginning share its pages.
 
-Page 0 belongs to nobody: padding rows of a batch write there. With a window a row's table is a ring: the column of a
+Page 0 is idle: padding rows of a batch write there. With a window a row's table is a ring: the column of a
 position is its page number modulo the table's width, so a row never holds more than the window needs.
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from llm.runtime.architecture import DecoderConfig
 from llm.runtime.weights.loading import check_memory
 
-NOBODY = 0
+IDLE_PAGE = 0
 
 
 class CacheFull(Exception):
@@ -67,7 +67,7 @@ class PagedCache:
         self.keys = torch.zeros(shape, device=device, dtype=dtype)
         self.values = torch.zeros(shape, device=device, dtype=dtype)
         self.tables = torch.zeros((rows + 1, columns), device=device, dtype=torch.int64)
-        self._free = list(range(pages, NOBODY, -1))
+        self._free = list(range(pages, IDLE_PAGE, -1))
         self._uses: Counter[int] = Counter()
         self._held: list[list[int]] = [[] for _ in range(rows)]
         self._open = [False] * rows
@@ -84,7 +84,7 @@ class PagedCache:
 
     @property
     def free_pages(self) -> int:
-        """Pages that nobody holds."""
+        """Pages that no row and no prefix holds."""
         return len(self._free)
 
     def holders(self, page: int) -> int:
@@ -96,7 +96,7 @@ class PagedCache:
         shared = 0 if prefix is None or self.window is not None else prefix.tokens // self.page_tokens
         return min(-(-tokens // self.page_tokens), self.columns) - shared
 
-    def places(self, rows: Tensor, positions: Tensor) -> Tensor:
+    def slot_mapping(self, rows: Tensor, positions: Tensor) -> Tensor:
         """Index of each position of its row into the tokens of all pages, [N] int64 for [N] and [N] int64."""
         columns = positions // self.page_tokens % self.columns
         return self.tables[rows, columns] * self.page_tokens + positions % self.page_tokens
@@ -144,7 +144,7 @@ class PagedCache:
         assert keep <= len(held)
         self._let_go(held[keep:])
         del held[keep:]
-        self.tables[row, keep:] = NOBODY
+        self.tables[row, keep:] = IDLE_PAGE
         if ragged and self._uses[held[full]] > 1:
             own = self._copy(held[full])
             self._let_go(held[full:])
@@ -156,7 +156,7 @@ class PagedCache:
         self._let_go(self._held[row])
         self._held[row].clear()
         self._open[row] = False
-        self.tables[row] = NOBODY
+        self.tables[row] = IDLE_PAGE
 
     def remember(self, row: int, tokens: int) -> Prefix:
         """Keep the row's first so many tokens, so that other rows can begin with them.

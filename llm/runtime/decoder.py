@@ -5,46 +5,18 @@ is read off the hidden state. Both passes write keys and values into a paged cac
 and grown.
 """
 
-import logging
 from collections.abc import Sequence
-from importlib import import_module
-from importlib.util import find_spec
-from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from llm.runtime.architecture import DecoderConfig
-from llm.runtime.attention import Mix, Segment, Store, attend_gathered, attend_padded, attend_segments, store_turned
+from llm.runtime.attention import Segment, attend_padded, attend_segments, write_kv
+from llm.runtime.backend import StepTokens, run_layers
 from llm.runtime.cache import PagedCache
 from llm.runtime.layers import Layer, LayerShape, RMSNorm, linear, multiply, rotary_frequencies, rotation
 from llm.runtime.weights.loading import Recipe, under
-
-logger = logging.getLogger(__name__)
-
-Reading = Literal["segments", "gathered", "paged"]
-"""How a decode step reads the cache: see `attention.py`. "segments" needs a CPU, "paged" needs CUDA with Triton."""
-
-
-def default_reading(device: torch.device) -> Reading:
-    """The fastest way to read the cache that this machine has."""
-    if device.type != "cuda":
-        return "segments"
-    return "paged" if _can_launch_kernels() else "gathered"
-
-
-def _can_launch_kernels() -> bool:
-    """Whether Triton is there and has what its first launch takes: a C compiler, Python's headers, CUDA's driver."""
-    if find_spec("triton") is None:
-        return False
-    driver = cast("Any", import_module("triton.runtime")).driver
-    try:
-        _ = driver.active  # made at its first use
-    except Exception as error:  # whatever a compiler or a linker says
-        logger.warning("Triton cannot work here, so steps are slow; it needs gcc and Python's headers: %s", error)
-        return False
-    return True
 
 
 class DelayCondition(nn.Module):
@@ -117,84 +89,34 @@ class Decoder(nn.Module):
         Returns:
             Hidden states after the final norm, [N, D].
         """
-        rows = [part.row for part in parts for _ in range(part.tokens)]
-        positions = [part.start + token for part in parts for token in range(part.tokens)]
-        row_index = torch.tensor(rows, device=x.device)
-        position_index = torch.tensor(positions, device=x.device)
+        rows = torch.tensor([part.row for part in parts for _ in range(part.tokens)], device=x.device)
+        positions = torch.tensor([part.start + at for part in parts for at in range(part.tokens)], device=x.device)
         if _pays_to_pad(parts, cache):
-            mix = attend_padded(cache, parts, self.config.n_heads // self.config.n_kv_heads)
+            attention = attend_padded(cache, parts, self.config.n_heads // self.config.n_kv_heads)
         else:
-            mix = attend_segments(cache, parts)
-        return self._run(x, row_index, position_index, cache, mix, ffn_scale, fused=False)
+            attention = attend_segments(cache, parts)
+        write = write_kv(*self._rotary(positions), cache.slot_mapping(rows, positions))
+        return self.norm(run_layers(self.layers, x, cache, write, attention, ffn_scale))
 
     @torch.inference_mode()
-    def step(
-        self,
-        x: Tensor,
-        rows: Tensor,
-        positions: Tensor,
-        cache: PagedCache,
-        *,
-        reading: Reading,
-        span: int | None = None,
-        ffn_scale: Tensor | None = None,
-    ) -> Tensor:
-        """Run one token of each row. Unless reading "segments" there is no host synchronisation.
+    def step(self, x: Tensor, tokens: StepTokens, *, ffn_scale: Tensor | None = None) -> Tensor:
+        """Run one token of each row, in fixed shapes.
 
         Args:
             x: embeddings, [B, D].
-            rows: row of the cache, [B] int64; padding rows are the cache's idle row, index `cache.rows`.
-            positions: position of each token in its stream, [B] int64.
-            cache: as for `prefill`.
-            reading: how the cache is read.
-            span: for "gathered", the most tokens that any row may see; by default the window or a full row.
+            tokens: whose they are; padding rows are the cache's idle row.
             ffn_scale: per layer FFN factors, [B, layers, D].
 
         Returns:
             Hidden states after the final norm, [B, D].
         """
-        mix = self._mix(rows, positions, cache, reading, span)
-        return self._run(x, rows, positions, cache, mix, ffn_scale, fused=reading == "paged")
+        write = tokens.write_kv(*self._rotary(tokens.positions))
+        return self.norm(run_layers(self.layers, x, tokens.cache, write, tokens.attention(), ffn_scale))
 
-    def _mix(self, rows: Tensor, positions: Tensor, cache: PagedCache, reading: Reading, span: int | None) -> Mix:
-        if reading == "segments":
-            # torch leaves the element type of tolist() open
-            at = cast("list[list[int]]", torch.stack((rows, positions), 1).tolist())  # pyright: ignore[reportUnknownMemberType]
-            return attend_segments(cache, [Segment(row, position, 1) for row, position in at])
-        if reading == "gathered":
-            return attend_gathered(cache, rows, positions, span or cache.window or cache.max_tokens)
-        from llm.runtime.kernels.paged_attention import attend_paged  # noqa: PLC0415  # Triton is there only beside CUDA
-
-        return attend_paged(cache, rows, positions)
-
-    def _run(
-        self,
-        x: Tensor,
-        rows: Tensor,
-        positions: Tensor,
-        cache: PagedCache,
-        mix: Mix,
-        ffn_scale: Tensor | None,
-        *,
-        fused: bool,
-    ) -> Tensor:
-        turn = rotation(positions, self.frequencies)  # [N, hd / 2]
-        store = self._store(turn, turn * self._query_factor(positions), cache.places(rows, positions), fused=fused)
-        for index, layer in enumerate(self.layers):
-            keys, values = cache.keys[index], cache.values[index]
-
-            def attend(q: Tensor, k: Tensor, v: Tensor, keys: Tensor = keys, values: Tensor = values) -> Tensor:
-                return mix(store(q, k, v, keys, values), keys, values)
-
-            x = layer(x, attend, None if ffn_scale is None else ffn_scale[:, index])
-        return self.norm(x)
-
-    def _store(self, turn: Tensor, query_turn: Tensor, places: Tensor, *, fused: bool) -> Store:
-        if not fused:
-            return store_turned(turn, query_turn, places)
-        from llm.runtime.kernels.rotary import store_turned_fused  # noqa: PLC0415  # Triton is there only beside CUDA
-
-        return store_turned_fused(turn, query_turn, places)
+    def _rotary(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Rotation of keys and of queries, [N, hd / 2] each."""
+        rotary = rotation(positions, self.frequencies)
+        return rotary, rotary * self._query_factor(positions)
 
     def _query_factor(self, positions: Tensor) -> Tensor | float:
         """Factors [N, 1] float32 on the queries; they ride on the rotation, which is linear and in float32."""

@@ -1,7 +1,7 @@
 """The pre-norm transformer layer that every Mistral network here is built of, and its rotary embedding.
 
 Queries, keys and values come from one matrix and so do gate and up: two reads of the input in place of five. How
-positions see each other is not known here; the layer is handed an `Attend`.
+positions see each other is not known here; the layer is given an `Attend`.
 """
 
 import math
@@ -67,7 +67,7 @@ def _is_faster_from_the_right(x: Tensor, matrix: Tensor) -> bool:
         and x.dim() == 2
         and len(x) in FEW_ROWS
         and x.shape[1] >= LONG_ROW
-        and type(matrix) in (Tensor, nn.Parameter)  # a quantised one multiplies in its own way
+        and type(matrix) in (Tensor, nn.Parameter)  # a quantized one multiplies in its own way
         and matrix.is_contiguous()
     )
 
@@ -182,7 +182,7 @@ def rotary_frequencies(head_dim: int, theta: float, yarn: Yarn | None = None) ->
 
 
 def rotation(positions: Tensor, frequencies: Tensor) -> Tensor:
-    """Turn of every pair as a complex number of length 1, [..., hd / 2] complex64, for integer positions [...].
+    """Rotation of every pair as a complex number of length 1, [..., hd / 2] complex64, for integer positions [...].
 
     The angle is taken in float64: at position 1e6 a float32 angle is off by 0.06 rad.
     """
@@ -190,7 +190,7 @@ def rotation(positions: Tensor, frequencies: Tensor) -> Tensor:
     return torch.polar(torch.ones_like(angles), angles).to(torch.complex64)
 
 
-def rotate(x: Tensor, turn: Tensor) -> Tensor:
-    """Turn the interleaved pairs (0, 1), (2, 3), ... of x [..., H, hd] by turn [..., hd / 2], in float32."""
+def rotate(x: Tensor, rotary: Tensor) -> Tensor:
+    """Rotate the interleaved pairs (0, 1), (2, 3), ... of x [..., H, hd] by rotary [..., hd / 2], in float32."""
     pairs = torch.view_as_complex(x.to(torch.float32).reshape(*x.shape[:-1], -1, 2))  # [..., H, hd / 2]
-    return torch.view_as_real(pairs * turn.unsqueeze(-2)).flatten(-2).to(x.dtype)
+    return torch.view_as_real(pairs * rotary.unsqueeze(-2)).flatten(-2).to(x.dtype)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
+from llm.runtime.backend import StepTokens
 from llm.runtime.loop.transfer import SlotList
 from tts.voxtral.codebooks import END, SPECIALS
 from tts.voxtral.euler import euler_step
@@ -97,9 +98,8 @@ class FrameBatch:
         """Feed the frame back: the decoder steps, and the kept slots hold the state of their next frame."""
         slots, index = self._slots, self._kept.index
         model = slots.model
-        hidden = model.backbone.step(
-            model.embedding(self._spoken), index, slots.positions[index], slots.cache, reading=slots.reading
-        )
+        tokens = StepTokens(index, slots.positions[index], slots.cache, slots.attention_backend)
+        hidden = model.backbone.step(model.embedding(self._spoken), tokens)
         slots.hidden.index_copy_(0, index, hidden)
         one = torch.ones_like(index)
         for counter in (slots.positions, slots.frames):

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 
 from llm.runtime.attention import Segment
+from llm.runtime.backend import AttentionBackend, default_backend
 from llm.runtime.cache import PagedCache, Prefix
-from llm.runtime.decoder import Reading, default_reading
 from tts.voxtral.model import VoxtralTTS
 
 NOISE_FRAMES = 64  # frames of noise drawn at once
@@ -50,7 +50,7 @@ class SpeechSlots:
         pages: int,
         page_tokens: int = 32,
         max_tokens: int = DEFAULT_MAX_TOKENS,
-        reading: Reading | None = None,
+        attention_backend: AttentionBackend | None = None,
     ) -> None:
         """State of so many slots, with `pages` cache pages among them.
 
@@ -60,14 +60,14 @@ class SpeechSlots:
             pages: cache pages of `page_tokens` tokens, shared by slots and voices.
             page_tokens: a power of two, at least 16 on CUDA.
             max_tokens: most tokens of one utterance, prompt and frames.
-            reading: how a step reads the cache; by default as suits the device.
+            attention_backend: how a step reads the cache; by default as suits the device.
         """
         config = model.config
         template = model.schedule.tokens
         self.model = model
         self.count = count
         self.device = template.device
-        self.reading: Reading = reading or default_reading(self.device)
+        self.attention_backend: AttentionBackend = attention_backend or default_backend(self.device)
         self.cache = PagedCache(
             config.backbone,
             rows=count,

@@ -13,7 +13,7 @@ import triton as _triton  # pyright: ignore[reportMissingImports, reportMissingT
 import triton.language as _language  # pyright: ignore[reportMissingImports, reportMissingTypeStubs]
 from torch import Tensor
 
-from llm.runtime.attention import Mix
+from llm.runtime.attention import AttentionFn
 from llm.runtime.cache import PagedCache
 
 triton = cast("Any", _triton)
@@ -130,7 +130,7 @@ def splits_for(batch: int, kv_heads: int) -> int:
     return min(MOST_SPLITS, 1 << (wanted.bit_length() - 1))
 
 
-def attend_paged(cache: PagedCache, rows: Tensor, positions: Tensor, queries: int = 1) -> Mix:
+def attend_paged(cache: PagedCache, rows: Tensor, positions: Tensor, queries: int = 1) -> AttentionFn:
     """Attention of the newest tokens of each row over its real length.
 
     No shape depends on a length: fit for a CUDA graph.
@@ -145,7 +145,7 @@ def attend_paged(cache: PagedCache, rows: Tensor, positions: Tensor, queries: in
     width = max(TENSOR_CORE_SIZE, triton.next_power_of_2(head_dim))
     window = torch.iinfo(torch.int64).max if cache.window is None else cache.window
 
-    def mix(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    def attend(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         batch, heads = len(q) // queries, q.shape[1]
         group = heads // kv_heads
         padded = max(TENSOR_CORE_SIZE, triton.next_power_of_2(queries * group))
@@ -166,4 +166,4 @@ def attend_paged(cache: PagedCache, rows: Tensor, positions: Tensor, queries: in
         )  # fmt: skip
         return out
 
-    return mix
+    return attend

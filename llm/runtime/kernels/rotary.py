@@ -1,6 +1,6 @@
-"""Rotation of queries and keys and storing of keys and values in one Triton kernel, for decoding on CUDA.
+"""Rotation of queries and keys and writing of keys and values to the cache in one Triton kernel, for decoding on CUDA.
 
-A step of one token is bound by the number of kernels: this one takes the place of eight. `store_turned` in
+A step of one token is bound by the number of kernels: this one takes the slot of eight. `write_kv` in
 `attention.py` is the twin. Imported on machines with CUDA only. Triton reads the kernel's annotations: it must see
 `constexpr` under this name and must not see `Any`.
 """
@@ -12,7 +12,7 @@ import triton as _triton  # pyright: ignore[reportMissingImports, reportMissingT
 import triton.language as _language  # pyright: ignore[reportMissingImports, reportMissingTypeStubs]
 from torch import Tensor
 
-from llm.runtime.attention import Store
+from llm.runtime.attention import WriteKV
 
 triton = cast("Any", _triton)
 tl = cast("Any", _language)
@@ -24,13 +24,13 @@ else:
 
 
 @triton.jit
-def _turn_and_store(
+def _rotate_and_write(
     q: "Any",  # [N, H, HD], rows `q_row` apart
     k: "Any",  # [N, KV, HD], rows `kv_row` apart
     v: "Any",  # like k
-    turn: "Any",  # [N, HD / 2, 2] float32: cosine, sine
-    query_turn: "Any",  # like turn
-    places: "Any",  # [N]
+    rotary: "Any",  # [N, HD / 2, 2] float32: cosine, sine
+    query_rotary: "Any",  # like rotary
+    slot_mapping: "Any",  # [N]
     out: "Any",  # [N, H, HD]
     keys: "Any",  # [tokens of all pages, KV, HD]
     values: "Any",  # like keys
@@ -45,43 +45,43 @@ def _turn_and_store(
     head = tl.program_id(1)  # the queries before the keys before the values
     pair = tl.arange(0, WIDTH // 2)
     real = pair < HD // 2
-    place = tl.load(places + n)
+    slot = tl.load(slot_mapping + n)
     if head < H:
-        cos = tl.load(query_turn + (n * (HD // 2) + pair) * 2, mask=real)
-        sin = tl.load(query_turn + (n * (HD // 2) + pair) * 2 + 1, mask=real)
+        cos = tl.load(query_rotary + (n * (HD // 2) + pair) * 2, mask=real)
+        sin = tl.load(query_rotary + (n * (HD // 2) + pair) * 2 + 1, mask=real)
         even = tl.load(q + n * q_row + head * HD + 2 * pair, mask=real).to(tl.float32)
         odd = tl.load(q + n * q_row + head * HD + 2 * pair + 1, mask=real).to(tl.float32)
         to = out + (n * H + head) * HD + 2 * pair
         tl.store(to, (even * cos - odd * sin).to(out.dtype.element_ty), mask=real)
         tl.store(to + 1, (even * sin + odd * cos).to(out.dtype.element_ty), mask=real)
     elif head < H + KV:
-        cos = tl.load(turn + (n * (HD // 2) + pair) * 2, mask=real)
-        sin = tl.load(turn + (n * (HD // 2) + pair) * 2 + 1, mask=real)
+        cos = tl.load(rotary + (n * (HD // 2) + pair) * 2, mask=real)
+        sin = tl.load(rotary + (n * (HD // 2) + pair) * 2 + 1, mask=real)
         even = tl.load(k + n * kv_row + (head - H) * HD + 2 * pair, mask=real).to(tl.float32)
         odd = tl.load(k + n * kv_row + (head - H) * HD + 2 * pair + 1, mask=real).to(tl.float32)
-        to = keys + (place * KV + head - H) * HD + 2 * pair
+        to = keys + (slot * KV + head - H) * HD + 2 * pair
         tl.store(to, (even * cos - odd * sin).to(keys.dtype.element_ty), mask=real)
         tl.store(to + 1, (even * sin + odd * cos).to(keys.dtype.element_ty), mask=real)
     else:
         dim = tl.arange(0, WIDTH)
         value = tl.load(v + n * kv_row + (head - H - KV) * HD + dim, mask=dim < HD)
-        tl.store(values + (place * KV + head - H - KV) * HD + dim, value.to(values.dtype.element_ty), mask=dim < HD)
+        tl.store(values + (slot * KV + head - H - KV) * HD + dim, value.to(values.dtype.element_ty), mask=dim < HD)
 
 
-def store_turned_fused(turn: Tensor, query_turn: Tensor, places: Tensor) -> Store:
-    """As `llm.runtime.attention.store_turned`. No host synchronisation."""
-    parts, query_parts = torch.view_as_real(turn).contiguous(), torch.view_as_real(query_turn).contiguous()
+def write_kv_fused(rotary: Tensor, query_rotary: Tensor, slot_mapping: Tensor) -> WriteKV:
+    """As `llm.runtime.attention.write_kv`. No host synchronisation."""
+    parts, query_parts = torch.view_as_real(rotary).contiguous(), torch.view_as_real(query_rotary).contiguous()
 
-    def store(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    def write(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         count, heads, head_dim = q.shape
         kv_heads = k.shape[1]
         assert q.stride()[1:] == k.stride()[1:] == v.stride()[1:] == (head_dim, 1)
         assert k.stride(0) == v.stride(0)
         out = torch.empty(q.shape, device=q.device, dtype=q.dtype)
-        _turn_and_store[(count, heads + 2 * kv_heads)](
-            q, k, v, parts, query_parts, places, out, keys, values, q.stride(0), k.stride(0),
+        _rotate_and_write[(count, heads + 2 * kv_heads)](
+            q, k, v, parts, query_parts, slot_mapping, out, keys, values, q.stride(0), k.stride(0),
             H=heads, KV=kv_heads, HD=head_dim, WIDTH=triton.next_power_of_2(head_dim), num_warps=1,
         )  # fmt: skip
         return out
 
-    return store
+    return write

@@ -15,7 +15,7 @@ class QuantisationUnavailable(CheckpointError):
 
 
 def quantise(network: nn.Module, kind: Quantisation) -> None:
-    """Store the network's linear weights in 8 bits, in place; activations keep their type.
+    """WriteKV the network's linear weights in 8 bits, in place; activations keep their type.
 
     Raises:
         QuantisationUnavailable: torchao is not installed.

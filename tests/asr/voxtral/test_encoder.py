@@ -6,8 +6,8 @@ import torch
 from asr.voxtral.encoder import FRAMES, Encoder
 from asr.voxtral.stem import INNER_TAIL, MEL_TAIL, Stem, Tails
 from llm.runtime.architecture import DecoderConfig
+from llm.runtime.backend import AttentionBackend, StepTokens
 from llm.runtime.cache import PagedCache
-from llm.runtime.decoder import Reading
 
 WINDOW = 9
 SAME = 1e-5  # float32, other shapes of the same products
@@ -53,20 +53,20 @@ def test_stem_streamed_equals_whole(frames: int) -> None:
     torch.testing.assert_close(torch.cat(parts, dim=1), whole, atol=SAME, rtol=SAME)
 
 
-def encode(encoder: Encoder, frames: torch.Tensor, reading: Reading) -> torch.Tensor:
+def encode(encoder: Encoder, frames: torch.Tensor, backend: AttentionBackend) -> torch.Tensor:
     """One row, step by step."""
     cache = PagedCache(CONFIG, rows=1, pages=3, max_tokens=FRAMES, page_tokens=4)
     cache.open(0)
     parts = []
     for number, part in enumerate(frames.split(FRAMES)):
         cache.grow(0, FRAMES * (number + 1))
-        row, step = torch.tensor([0]), torch.tensor([number])
-        parts.append(encoder.step(part[None], row, step, cache, reading=reading)[0])
+        tokens = StepTokens(torch.tensor([0]), torch.tensor([FRAMES * number]), cache, backend, queries=FRAMES)
+        parts.append(encoder.step(part[None], tokens)[0])
     return torch.cat(parts)
 
 
-@pytest.mark.parametrize("reading", ["segments", "gathered"])
-def test_a_frame_is_seen_by_itself_and_exactly_the_window_after_it(reading: Reading) -> None:
+@pytest.mark.parametrize("backend", ["segments", "gathered"])
+def test_a_frame_is_seen_by_itself_and_exactly_the_window_after_it(backend: AttentionBackend) -> None:
     torch.manual_seed(1)
     encoder = Encoder(CONFIG)
     for name, parameter in encoder.named_parameters():
@@ -75,13 +75,13 @@ def test_a_frame_is_seen_by_itself_and_exactly_the_window_after_it(reading: Read
     changed = frames.clone()
     changed[13] += 1.0
 
-    before, after = encode(encoder, frames, reading), encode(encoder, changed, reading)
+    before, after = encode(encoder, frames, backend), encode(encoder, changed, backend)
 
     differs = (before != after).any(dim=1).nonzero().flatten().tolist()
     assert differs == list(range(13, 13 + WINDOW))
 
 
-def test_readings_agree() -> None:
+def test_backends_agree() -> None:
     torch.manual_seed(2)
     encoder = Encoder(CONFIG)
     for name, parameter in encoder.named_parameters():

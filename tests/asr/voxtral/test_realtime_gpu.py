@@ -26,11 +26,12 @@ Speech = Callable[[int, int], NDArray[np.float32]]
 ROOT = Path(__file__).parents[3]
 CUDA = torch.device("cuda")
 
-READINGS = """
+BACKENDS = """
 import torch
 from asr.voxtral.encoder import FRAMES, Encoder
 from llm.runtime.kernels import paged_attention as decode_kernel
 from llm.runtime.architecture import DecoderConfig
+from llm.runtime.backend import StepTokens
 from llm.runtime.cache import PagedCache
 
 decode_kernel.PROGRAMS = 4
@@ -43,15 +44,15 @@ encoder = Encoder(config)
 for name, parameter in encoder.named_parameters():
     parameter.normal_(std=0.3).add_(1.0 if "norm" in name else 0.0)
 frames = torch.randn(1, 9 * FRAMES, config.dim)
-encoded = {}
-for reading in ("segments", "paged"):
+encoded, row = {}, torch.tensor([0])
+for backend in ("segments", "paged"):
     cache = PagedCache(config, rows=1, pages=2, max_tokens=FRAMES, page_tokens=16)
     cache.open(0)
     parts = []
     for step, part in enumerate(frames.split(FRAMES, dim=1)):
         cache.grow(0, FRAMES * (step + 1))
-        parts.append(encoder.step(part, torch.tensor([0]), torch.tensor([step]), cache, reading=reading))
-    encoded[reading] = torch.cat(parts)
+        parts.append(encoder.step(part, StepTokens(row, row + FRAMES * step, cache, backend, queries=FRAMES)))
+    encoded[backend] = torch.cat(parts)
 torch.testing.assert_close(encoded["paged"], encoded["segments"], atol=1e-5, rtol=1e-5)
 """
 
@@ -61,7 +62,7 @@ def test_the_encoder_with_cuda_kernels_equals_that_without_in_the_interpreter() 
         pytest.skip("needs Triton")
     path = os.pathsep.join([str(ROOT), *sys.path])
     done = subprocess.run(
-        [sys.executable, "-c", READINGS],
+        [sys.executable, "-c", BACKENDS],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": path, "TRITON_INTERPRET": "1"},
         capture_output=True,

@@ -13,7 +13,7 @@ from asr.voxtral.audio_step import BlankPenalty, StepBatch
 from asr.voxtral.model import VoxtralRealtime
 from asr.voxtral.slots import ListeningSlots
 from asr.voxtral.timing import LEFT_PAD, LOOK_AHEAD_SAMPLES, START, STEP_SAMPLES
-from llm.runtime.decoder import Reading
+from llm.runtime.backend import AttentionBackend
 
 Speech = Callable[[int, int], NDArray[np.float32]]
 TOLERANCE = 1e-4
@@ -38,10 +38,12 @@ class Run:
         model: VoxtralRealtime,
         streams: int,
         batch: int,
-        reading: Reading | None = None,
+        backend: AttentionBackend | None = None,
         penalty: BlankPenalty | None = None,
     ) -> None:
-        self.slots = ListeningSlots(model, count=streams, tokens_per_slot=200, page_tokens=PAGE_TOKENS, reading=reading)
+        self.slots = ListeningSlots(
+            model, count=streams, tokens_per_slot=200, page_tokens=PAGE_TOKENS, attention_backend=backend
+        )
         self.batch = StepBatch(self.slots, batch, penalty)
         self.passes: dict[int, list[dict[str, Tensor]]] = {slot: [] for slot in range(streams)}
 
@@ -90,13 +92,13 @@ def check(ours: dict[str, Tensor], expected: dict[str, Tensor], delay: int) -> N
     assert ours["token"].tolist() == argmax.where(writes, 32).tolist()
 
 
-@pytest.mark.parametrize("reading", ["segments", "gathered"])
+@pytest.mark.parametrize("backend", ["segments", "gathered"])
 @pytest.mark.parametrize("delay", [1, 6, 30])
 def test_a_stream_equals_the_whole_pass(
-    reference: Any, model: VoxtralRealtime, speech: Speech, delay: int, reading: Reading
+    reference: Any, model: VoxtralRealtime, speech: Speech, delay: int, backend: AttentionBackend
 ) -> None:
     samples = speech(60, delay)  # both rings go round
-    run = Run(model, streams=1, batch=1, reading=reading)
+    run = Run(model, streams=1, batch=1, backend=backend)
     run.start(0, delay)
     for block in blocks_of(samples):
         run.step([0], [block])

@@ -29,12 +29,12 @@ def write(cache: PagedCache, row: int, ids: list[int], start: int = 0) -> None:
     """Keys that tell which token stands where."""
     cache.grow(row, len(ids))
     for position, token in enumerate(ids[start:], start):
-        place = int(cache.places(torch.tensor([row]), torch.tensor([position])))
+        place = int(cache.slot_mapping(torch.tensor([row]), torch.tensor([position])))
         cache.keys.flatten(1, 2)[0, place] = token
 
 
 def read(cache: PagedCache, row: int, tokens: int) -> list[int]:
-    places = cache.places(torch.full((tokens,), row), torch.arange(tokens))
+    places = cache.slot_mapping(torch.full((tokens,), row), torch.arange(tokens))
     return cache.keys.flatten(1, 2)[0, places, 0, 0].int().tolist()
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from llm.runtime.architecture import DecoderConfig
-from llm.runtime.cache import NOBODY, CacheFull, PagedCache, Prefix
+from llm.runtime.cache import IDLE_PAGE, CacheFull, PagedCache, Prefix
 
 SHAPE = DecoderConfig(
     dim=8, n_layers=1, n_heads=2, n_kv_heads=1, head_dim=4, hidden_dim=8, vocab_size=8, rope_theta=1e4, head="none"
@@ -24,13 +24,13 @@ def cache_of(pages: int, rows: int = 4, config: DecoderConfig = SHAPE, max_token
 
 def write(cache: PagedCache, row: int, first: int, last: int, value: float) -> None:
     positions = torch.arange(first, last)
-    places = cache.places(torch.full_like(positions, row), positions)
+    places = cache.slot_mapping(torch.full_like(positions, row), positions)
     cache.keys[0].flatten(0, 1)[places] = value
 
 
 def read(cache: PagedCache, row: int, tokens: int) -> list[float]:
     positions = torch.arange(tokens)
-    places = cache.places(torch.full_like(positions, row), positions)
+    places = cache.slot_mapping(torch.full_like(positions, row), positions)
     return cache.keys[0].flatten(0, 1)[places][:, 0, 0].tolist()
 
 
@@ -113,7 +113,7 @@ def test_a_ring_keeps_its_window_and_its_size() -> None:
         write(cache, 0, position, position + 1, float(position))
     assert cache.free_pages == 10 - cache.columns == 7
     positions = torch.arange(91, 100)
-    places = cache.places(torch.zeros_like(positions), positions)
+    places = cache.slot_mapping(torch.zeros_like(positions), positions)
     assert cache.keys[0].flatten(0, 1)[places][:, 0, 0].tolist() == positions.tolist()
 
 
@@ -166,7 +166,7 @@ def test_ten_thousand_random_streams_leave_every_page_free() -> None:
                 lengths[row] = min(lengths[row], tokens)
             else:
                 assert cache.free_pages == free
-        used = {page for row in lengths for page in cache.tables[row].tolist()} - {NOBODY}
+        used = {page for row in lengths for page in cache.tables[row].tolist()} - {IDLE_PAGE}
         used |= {page for prefix in prefixes for page in prefix.pages}
         if done["open"] % 50 == 0:
             assert cache.free_pages == 20 - len(used)

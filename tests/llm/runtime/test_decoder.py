@@ -21,8 +21,9 @@ from transformers.models.voxtral_realtime.modeling_voxtral_realtime import Voxtr
 
 from llm.runtime.architecture import DecoderConfig
 from llm.runtime.attention import Segment
+from llm.runtime.backend import AttentionBackend, StepTokens, default_backend
 from llm.runtime.cache import PagedCache
-from llm.runtime.decoder import Decoder, Reading, _pays_to_pad, default_reading
+from llm.runtime.decoder import Decoder, _pays_to_pad
 from llm.runtime.layers import rotary_frequencies, rotation
 from llm.runtime.weights.checkpoint import Checkpoint, read_json
 from llm.runtime.weights.loading import load_parameters
@@ -167,7 +168,7 @@ def alone(decoder: Decoder, x: Tensor) -> Tensor:
     return decoder.prefill(x, [Segment(0, 0, len(x))], cache)
 
 
-def randomised(config: DecoderConfig) -> Decoder:
+def randomized(config: DecoderConfig) -> Decoder:
     torch.manual_seed(3)
     decoder = Decoder(config, device="cpu")
     for name, parameter in decoder.named_parameters():
@@ -184,10 +185,10 @@ WINDOWED = DecoderConfig(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("reading", ["segments", "gathered"])
+@pytest.mark.parametrize("backend", ["segments", "gathered"])
 @pytest.mark.parametrize("config", [TINY, WINDOWED], ids=["whole", "window"])
-def test_ragged_steps_with_joins_and_leaves_equal_alone(config: DecoderConfig, reading: Reading) -> None:
-    decoder = randomised(config)
+def test_ragged_steps_with_joins_and_leaves_equal_alone(config: DecoderConfig, backend: AttentionBackend) -> None:
+    decoder = randomized(config)
     streams = [torch.randn(length, 32) for length in (21, 13, 30)]
     joins = (0, 4, 9)
     scale = decoder.ffn_scales(torch.randn(3, 32)) if config.ada_norm_dim else None
@@ -216,7 +217,7 @@ def test_ragged_steps_with_joins_and_leaves_equal_alone(config: DecoderConfig, r
         x = torch.stack([*(streams[row][tick - joins[row]] for row in rows), torch.zeros(32)])
         factors = None if scale is None else scale[[*rows, 0]]
         hidden = decoder.step(
-            x, torch.tensor(padded), torch.tensor(positions), cache, reading=reading, ffn_scale=factors
+            x, StepTokens(torch.tensor(padded), torch.tensor(positions), cache, backend), ffn_scale=factors
         )
         for row, state in zip(rows, hidden, strict=False):
             found[row].append(state)
@@ -233,7 +234,7 @@ def test_prefill_in_packed_pieces_equals_whole(
     config: DecoderConfig, padded: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("llm.runtime.decoder._pays_to_pad", lambda parts, cache: padded and len(parts) > 1)
-    decoder = randomised(config)
+    decoder = randomized(config)
     one, two = torch.randn(19, 32), torch.randn(11, 32)
     cache = cache_for(decoder, 2, 19)
     left_by_a_failed_stream(cache)
@@ -263,11 +264,11 @@ def test_only_prompts_that_are_alike_are_padded(parts: tuple[tuple[int, int], ..
     segments = [Segment(row, start, tokens) for row, (start, tokens) in enumerate(parts)]
     on_gpu = SimpleNamespace(window=None, tables=SimpleNamespace(device=torch.device("cuda")))
     assert _pays_to_pad(segments, on_gpu) == pays  # pyright: ignore[reportArgumentType]
-    assert not _pays_to_pad(segments, cache_for(randomised(TINY), 1, 8))
+    assert not _pays_to_pad(segments, cache_for(randomized(TINY), 1, 8))
 
 
 def test_rows_that_share_a_prefix_equal_rows_that_do_not() -> None:
-    decoder = randomised(TINY)
+    decoder = randomized(TINY)
     prefix, endings = torch.randn(10, 32), [torch.randn(5, 32), torch.randn(7, 32)]
     cache = cache_for(decoder, 3, 20)
     cache.open(0)
@@ -296,9 +297,12 @@ def test_angles_stay_exact_at_a_million_positions() -> None:
         assert turn[pair].imag.item() == pytest.approx(math.sin(angle), abs=1e-6)
 
 
-@pytest.mark.parametrize(("failure", "reading"), [(None, "paged"), (OSError("no gcc"), "gathered")])
+@pytest.mark.parametrize(("failure", "backend"), [(None, "paged"), (OSError("no gcc"), "gathered")])
 def test_pages_are_read_by_kernels_where_triton_can_launch_them(
-    failure: OSError | None, reading: Reading, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    failure: OSError | None,
+    backend: AttentionBackend,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Driver:
         @property
@@ -307,6 +311,6 @@ def test_pages_are_read_by_kernels_where_triton_can_launch_them(
                 raise failure
 
     monkeypatch.setitem(sys.modules, "triton.runtime", SimpleNamespace(driver=Driver()))
-    monkeypatch.setattr("llm.runtime.decoder.find_spec", lambda _: object())
-    assert default_reading(torch.device("cuda", 0)) == reading
+    monkeypatch.setattr("llm.runtime.backend.find_spec", lambda _: object())
+    assert default_backend(torch.device("cuda", 0)) == backend
     assert ("no gcc" in caplog.text) == (failure is not None)

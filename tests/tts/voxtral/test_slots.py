@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from llm.runtime.backend import AttentionBackend
 from llm.runtime.cache import CacheFull
-from llm.runtime.decoder import Reading
 from tts.voxtral.codebooks import END, SPECIALS
 from tts.voxtral.frame_step import FrameBatch
 from tts.voxtral.model import VoxtralTTS
@@ -26,8 +26,10 @@ def model() -> VoxtralTTS:
     return VoxtralTTS.load(GOLDEN, device=torch.device("cpu"), dtype=torch.float32)
 
 
-def slots_of(model: VoxtralTTS, count: int = 3, pages: int = 60, reading: Reading | None = None) -> SpeechSlots:
-    return SpeechSlots(model, count=count, pages=pages, page_tokens=4, max_tokens=200, reading=reading)
+def slots_of(
+    model: VoxtralTTS, count: int = 3, pages: int = 60, backend: AttentionBackend | None = None
+) -> SpeechSlots:
+    return SpeechSlots(model, count=count, pages=pages, page_tokens=4, max_tokens=200, attention_backend=backend)
 
 
 def starting(model: VoxtralTTS, slot: int, which: int) -> Start:
@@ -71,9 +73,9 @@ def assert_same(found: list[Frame], expected: list[Frame]) -> None:
     )
 
 
-@pytest.mark.parametrize("reading", ["segments", "gathered"])
-def test_ragged_batch_with_joins_and_leaves_equals_alone(model: VoxtralTTS, reading: Reading) -> None:
-    slots = slots_of(model, reading=reading)
+@pytest.mark.parametrize("backend", ["segments", "gathered"])
+def test_ragged_batch_with_joins_and_leaves_equals_alone(model: VoxtralTTS, backend: AttentionBackend) -> None:
+    slots = slots_of(model, backend=backend)
     batch = FrameBatch(slots, 4)
     joins, frames, where = (0, 2, 5), (9, 12, 6), (2, 0, 1)
     found: list[list[Frame]] = [[], [], []]

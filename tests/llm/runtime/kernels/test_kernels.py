@@ -62,20 +62,20 @@ for window, heads, kv_heads, head_dim, queries in (
 ROTATION = """
 import sys
 import torch
-from llm.runtime.attention import store_turned
+from llm.runtime.attention import write_kv
 from llm.runtime.layers import rotary_frequencies, rotation
-from llm.runtime.kernels.rotary import store_turned_fused
+from llm.runtime.kernels.rotary import write_kv_fused
 
 device, dtype, tolerance = sys.argv[1], getattr(torch, sys.argv[2]), float(sys.argv[3])
 torch.manual_seed(0)
 for head_dim in (16, 24):
-    turn = rotation(torch.tensor([3, 70_000, 0], device=device), rotary_frequencies(head_dim, 1e4).to(device))
-    places = torch.tensor([40, 7, 0], device=device)
+    rotary = rotation(torch.tensor([3, 70_000, 0], device=device), rotary_frequencies(head_dim, 1e4).to(device))
+    slot_mapping = torch.tensor([40, 7, 0], device=device)
     q, k, v = torch.randn(3, 8, head_dim, device=device).to(dtype).split([4, 2, 2], dim=1)
     pages = torch.zeros(2, 2, 3, 16, 2, head_dim, device=device, dtype=dtype)
     found, expected = (
-        store(turn, turn * 1.3, places)(q, k, v, *pages[way])
-        for way, store in enumerate((store_turned_fused, store_turned))
+        write(rotary, rotary * 1.3, slot_mapping)(q, k, v, *pages[way])
+        for way, write in enumerate((write_kv_fused, write_kv))
     )
     torch.testing.assert_close(found, expected, atol=tolerance, rtol=tolerance)
     torch.testing.assert_close(pages[0], pages[1], atol=tolerance, rtol=tolerance)
@@ -88,18 +88,18 @@ import sys
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
 from llm.runtime.kernels.paged_attention import _attend_part, _join_parts
-from llm.runtime.kernels.rotary import _turn_and_store
+from llm.runtime.kernels.rotary import _rotate_and_write
 
 numbers = "*" + sys.argv[2]
 types = dict.fromkeys(("q", "k", "v", "keys", "values", "out"), numbers)
-types |= dict.fromkeys(("tables", "rows", "positions", "places"), "*i64")
-types |= dict.fromkeys(("peaks", "totals", "mixed", "turn", "query_turn"), "*fp32")
+types |= dict.fromkeys(("tables", "rows", "positions", "slot_mapping"), "*i64")
+types |= dict.fromkeys(("peaks", "totals", "mixed", "rotary", "query_rotary"), "*fp32")
 types |= {"scale": "fp32", "columns": "i32", "window": "i64", "q_row": "i32", "kv_row": "i32"}
 decoding = {"Q": 1, "KV": 8, "G": 4, "PADDED": 16, "HD": 128, "WIDTH": 128, "PAGE": 32, "SPLITS": 8}
 encoding = {"Q": 4, "KV": 32, "G": 1, "PADDED": 16, "HD": 64, "WIDTH": 64, "PAGE": 32, "SPLITS": 2}
 for kernel, sizes in (
     (_attend_part, decoding), (_attend_part, encoding), (_join_parts, decoding), (_join_parts, encoding),
-    (_turn_and_store, {"H": 32, "KV": 8, "HD": 128, "WIDTH": 128}),
+    (_rotate_and_write, {"H": 32, "KV": 8, "HD": 128, "WIDTH": 128}),
 ):
     names = kernel.arg_names
     signature = {name: "constexpr" if name in sizes else types[name] for name in names}
