@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SAMPLE_RATE_HZ = 16_000
+LOUDEST = 4.0  # a resampler may overshoot 1.0 a little; integers that were never scaled are far above
 
 
 class RecognitionError(Exception):
@@ -96,3 +97,17 @@ class Recognizer(Protocol):
         Entering the returned context raises EngineBusy or EngineUnreachable.
         """
         ...
+
+
+def check_samples(samples: NDArray[np.float32]) -> None:
+    """Raise AudioRejected unless these are one channel of finite float32 samples of about [-1, 1]."""
+    if samples.dtype != np.float32 or samples.ndim != 1:
+        raise AudioRejected(
+            f"wanted one channel of float32 samples at 16 kHz, found {samples.dtype} of shape {samples.shape}: "
+            "convert it first"
+        )
+    loudest = float(np.abs(samples).max(initial=0.0))
+    if not np.isfinite(loudest):
+        raise AudioRejected("wanted finite samples in [-1, 1], found NaN or infinity: look at the source")
+    if loudest > LOUDEST:
+        raise AudioRejected(f"wanted samples in [-1, 1], found {loudest:g}: divide 16-bit samples by 32768")

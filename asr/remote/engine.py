@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from pydantic import SecretStr
 
 from asr.config import MistralRealtimeConfig, VllmRealtimeConfig
-from asr.interface import EngineBusy, EngineUnreachable, Recognition, RecognitionError, Transcript
+from asr.interface import EngineBusy, EngineUnreachable, Recognition, RecognitionError, Transcript, check_samples
 from asr.remote.dialect import Done, Heard, RealtimeDialect
 from asr.remote.transcripts import Transcripts
 from asr.remote.turns import FellBehind, RemoteTurns
-from asr.voxtral.stream import check
 from llm.endpoint.client import Endpoint, JsonSocket
 from llm.endpoint.errors import EndpointBusy, EndpointError, EndpointUnreachable
 
@@ -146,7 +145,7 @@ class RemoteRecognition(Recognition):
 
     def push(self, samples: NDArray[np.float32]) -> None:
         """Take samples; see `asr.interface.Recognition`."""
-        check(samples)
+        check_samples(samples)
         if self._transcripts.is_over or not samples.size:
             return
         try:
