@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from asr.voxtral.architecture import RealtimeConfig
-from asr.voxtral.audio_step import BlankPenalty, StepBatch
+from asr.voxtral.architecture import VoxtralArchitecture
+from asr.voxtral.audio_step import AudioBatch, BlankPenalty
 from asr.voxtral.model import VoxtralRealtime
 from asr.voxtral.slots import ListeningSlots
 from benchmarks.engines.recognition_models import TINY
@@ -86,17 +86,17 @@ def speech_part(name: str, device: torch.device) -> Callable[[], None]:
     model.schedule = Schedule.of(model.flow, config.flow.euler_steps)
     batch = FrameBatch(SpeechSlots(model, count=3, pages=8, attention_backend="gathered"), 2)
     batch.select([])
-    batch.keep([])
+    batch.commit([])
     batch.begin()
     return (lambda: batch.euler(3)) if name == "euler" else getattr(batch, name)
 
 
 def recognition(penalty: BlankPenalty | None, device: torch.device) -> Callable[[], None]:
-    model = VoxtralRealtime(RealtimeConfig.from_params(TINY), None, device, torch.bfloat16)
+    model = VoxtralRealtime(VoxtralArchitecture.from_params(TINY), None, device, torch.bfloat16)
     finish(model, device)
     model._finish(device, torch.bfloat16)  # pyright: ignore[reportPrivateUsage]
     slots = ListeningSlots(model, count=3, tokens_per_slot=64, page_tokens=16, attention_backend="gathered")
-    return StepBatch(slots, 2, penalty).run
+    return AudioBatch(slots, 2, penalty).run
 
 
 def chat(device: torch.device) -> Callable[[], None]:

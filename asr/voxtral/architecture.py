@@ -13,7 +13,7 @@ from llm.runtime.tokenizer import Tekken
 
 
 @dataclass(frozen=True, slots=True)
-class Markers:
+class StreamingSpecialTokens:
     """Ids of the special tokens."""
 
     bos: int = 1
@@ -22,7 +22,7 @@ class Markers:
     word: int = 33  # a word or group of words begins
 
     @classmethod
-    def of(cls, tokenizer: Tekken) -> "Markers":
+    def of(cls, tokenizer: Tekken) -> "StreamingSpecialTokens":
         """By name, because other models give other meanings to the same ids."""
         return cls(
             bos=tokenizer.special("<s>"),
@@ -33,7 +33,7 @@ class Markers:
 
 
 @dataclass(frozen=True, slots=True)
-class RealtimeConfig:
+class VoxtralArchitecture:
     """Everything that a checkpoint says and listening needs."""
 
     encoder: DecoderConfig
@@ -48,7 +48,7 @@ class RealtimeConfig:
             raise ValueError("the decoder takes no delay (ada_rms_norm_t_cond); this is not a realtime model")
 
     @classmethod
-    def from_params(cls, params: Mapping[str, Any]) -> "RealtimeConfig":
+    def from_params(cls, params: Mapping[str, Any]) -> "VoxtralArchitecture":
         """From a whole `params.json`.
 
         Raises:
@@ -76,7 +76,7 @@ class RealtimeConfig:
         )
 
     @classmethod
-    def from_hugging_face(cls, config: Mapping[str, Any]) -> "RealtimeConfig":
+    def from_hugging_face(cls, config: Mapping[str, Any]) -> "VoxtralArchitecture":
         """From a whole `config.json` of type voxtral_realtime. Raises as `from_params` does."""
         if config["model_type"] != "voxtral_realtime":
             raise ValueError(f"model_type must be voxtral_realtime, config.json says {config['model_type']}")

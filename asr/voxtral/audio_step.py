@@ -2,7 +2,7 @@
 
     load (host) -> run -> tokens
 
-`run` does not synchronise with the host and has fixed shapes, so that it can be captured once and replayed. `load` of
+`run` does not synchronize with the host and has fixed shapes, so that it can be captured once and replayed. `load` of
 the next step must wait for this one's end.
 """
 
@@ -20,6 +20,7 @@ from asr.voxtral.slots import ListeningSlots
 from asr.voxtral.stem import Tails
 from asr.voxtral.timing import KEPT_SAMPLES, LEFT_PAD, STEP_SAMPLES
 from llm.runtime.backend import StepTokens
+from llm.runtime.loop.captured_step import CapturedStep
 from llm.runtime.loop.transfer import SlotList, pinned
 
 FAILED = -1  # in place of a token: the row's numbers were not finite
@@ -38,8 +39,8 @@ class BlankPenalty:
     most: float = 7.0
 
 
-class Pass(NamedTuple):
-    """What one step computes, before anything of it is kept."""
+class ForwardOutput(NamedTuple):
+    """What one step computes, before anything of it is committed."""
 
     mel: Tensor  # [B, 8, mels] float32
     encoded: Tensor  # [B, FRAMES, encoder D]
@@ -49,7 +50,7 @@ class Pass(NamedTuple):
     tails: Tails
 
 
-class StepBatch:
+class AudioBatch:
     """Buffers for steps of up to `size` slots. Rows stand in the order given to `load`.
 
     Attributes:
@@ -66,6 +67,8 @@ class StepBatch:
         self._host_samples = pinned(torch.zeros((size, STEP_SAMPLES)), device)
         self._samples = self._host_samples.to(device, copy=True)
         self.result = torch.zeros(size, dtype=torch.int64, device=device)
+        self.parts = (self.run,)
+        self.results = (self.result,)
 
     def load(self, slots: Sequence[int], samples: Sequence[NDArray[np.float32]]) -> None:
         """Host: these started and reserved slots hear STEP_SAMPLES new samples each; they move on by a step."""
@@ -79,10 +82,10 @@ class StepBatch:
     @torch.inference_mode()
     def run(self) -> None:
         """Hear and write, for all rows."""
-        self.keep(self.compute())
+        self.commit(self.forward())
 
     @torch.inference_mode()
-    def compute(self) -> Pass:
+    def forward(self) -> ForwardOutput:
         """From audio to scores. The caches are written at the positions of this step, nothing else changes."""
         slots, model, index = self.slots, self.slots.model, self._selected.index
         positions = slots.positions[index]
@@ -99,35 +102,42 @@ class StepBatch:
             StepTokens(index, positions, slots.decoder_cache, slots.attention_backend),
             ffn_scale=model.delay_scales[slots.delays[index]],
         )
-        return Pass(mel, encoded, audio, model.decoder.logits(hidden), samples[:, -KEPT_SAMPLES:], tails)
+        return ForwardOutput(mel, encoded, audio, model.decoder.logits(hidden), samples[:, -KEPT_SAMPLES:], tails)
 
     @torch.inference_mode()
-    def keep(self, heard: Pass) -> None:
+    def commit(self, output: ForwardOutput) -> None:
         """Choose the tokens and move the slots on."""
         slots, index = self.slots, self._selected.index
-        markers = slots.model.markers
+        special = slots.model.special_tokens
         blanks = slots.blanks[index]
-        chosen = self._penalised(heard.logits, blanks).argmax(dim=1)
+        chosen = self._penalize(output.logits, blanks).argmax(dim=1)
         # an end of the transcription means nothing while the caller is there
-        chosen = chosen.masked_fill(chosen == markers.eos, markers.blank)
+        chosen = chosen.masked_fill(chosen == special.eos, special.blank)
         writes = slots.positions[index] >= LEFT_PAD + slots.delays[index]  # before that the delay fills up
-        token = chosen.masked_fill(~writes, markers.blank)
-        blanks = (blanks + 1).masked_fill(~writes | (token != markers.blank), 0)
+        token = chosen.masked_fill(~writes, special.blank)
+        blanks = (blanks + 1).masked_fill(~writes | (token != special.blank), 0)
         for state, new in (
-            (slots.samples, heard.samples),
-            (slots.mel_tail, heard.tails.mel),
-            (slots.inner_tail, heard.tails.inner),
+            (slots.samples, output.samples),
+            (slots.mel_tail, output.tails.mel),
+            (slots.inner_tail, output.tails.inner),
             (slots.tokens, token),
             (slots.blanks, blanks),
         ):
             state.index_copy_(0, index, new)
         slots.positions.index_add_(0, index, torch.ones_like(index))
         slots.positions[slots.count].fill_(0)  # the idle slot goes nowhere; `= 0` would copy from the host and wait
-        self.result.copy_(token.masked_fill(~heard.logits.isfinite().all(dim=1), FAILED))
+        self.result.copy_(token.masked_fill(~output.logits.isfinite().all(dim=1), FAILED))
 
-    def _penalised(self, logits: Tensor, blanks: Tensor) -> Tensor:
+    def _penalize(self, logits: Tensor, blanks: Tensor) -> Tensor:
         if self._penalty is None:
             return logits
         cost = ((blanks - self._penalty.after) * self._penalty.slope).clamp(0.0, self._penalty.most)
-        column = torch.full_like(blanks, self.slots.model.markers.blank)[:, None]
+        column = torch.full_like(blanks, self.slots.model.special_tokens.blank)[:, None]
         return logits.scatter_add(1, column, -cost[:, None])
+
+
+def hear(step: CapturedStep[AudioBatch], slots: Sequence[int], samples: Sequence[NDArray[np.float32]]) -> list[int]:
+    """One step of these slots, each started and reserved, over STEP_SAMPLES new samples each: their tokens."""
+    step.batch.load(slots, samples)
+    (tokens,) = step.run()
+    return [int(token) for token in tokens.numpy()[: len(slots)]]

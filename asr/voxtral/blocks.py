@@ -16,7 +16,7 @@ STEP_S = STEP_MS / 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class AudioBlock:
     """What one step hears."""
 
     samples: NDArray[np.float32]  # [STEP_SAMPLES]
@@ -34,7 +34,7 @@ class TurnEnd:
     due_s: float
 
 
-Item: TypeAlias = Block | TurnEnd
+Item: TypeAlias = AudioBlock | TurnEnd
 
 
 class BlockCutter:
@@ -81,12 +81,14 @@ class BlockCutter:
         first = self._turn_start + (self._steps - 1) * STEP_SAMPLES
         self._steps += count
         return [
-            Block(samples[i * STEP_SAMPLES : (i + 1) * STEP_SAMPLES], first + i * STEP_SAMPLES, self._pushed, due_s)
+            AudioBlock(
+                samples[i * STEP_SAMPLES : (i + 1) * STEP_SAMPLES], first + i * STEP_SAMPLES, self._pushed, due_s
+            )
             for i in range(count)
         ]
 
 
-def replayed(blocks: list[Block]) -> list[Block]:
+def replayed(blocks: list[AudioBlock]) -> list[AudioBlock]:
     """Blocks of a turn's middle as a stream hears them that begins with the first: after a block of silence."""
     first = blocks[0]
     silence = np.zeros(STEP_SAMPLES, np.float32)

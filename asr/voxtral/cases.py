@@ -11,8 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]  # its path is an open generic
 from torch import Tensor
 
-from asr.voxtral.audio_step import StepBatch
-from asr.voxtral.blocks import Block, BlockCutter
+from asr.voxtral.audio_step import AudioBatch
+from asr.voxtral.blocks import AudioBlock, BlockCutter
 from asr.voxtral.model import VoxtralRealtime
 from asr.voxtral.slots import ListeningSlots
 from asr.voxtral.timing import START, STEP_SAMPLES
@@ -63,15 +63,15 @@ def _turn(model: VoxtralRealtime, samples: Tensor, delay: int, tokens: Tensor) -
     """Each output of a turn, step by step; each step is given the reference's token of the one before."""
     cutter = BlockCutter(delay)
     items = [*cutter.push(samples.cpu().numpy(), 0.0), *cutter.flush(0.0)]
-    blocks = [item.samples for item in items if isinstance(item, Block)]
+    blocks = [item.samples for item in items if isinstance(item, AudioBlock)]
     slots = ListeningSlots(model, count=1, tokens_per_slot=START + len(blocks))
-    batch = StepBatch(slots, 1)
+    batch = AudioBatch(slots, 1)
     silence = torch.zeros(STEP_SAMPLES).numpy()
 
     def hear_silence() -> None:
         batch.load([0], [silence])
         batch.run()
-        _synchronise(slots.device)
+        _synchronize(slots.device)
 
     slots.warm(delay, 0, hear_silence)
     slots.start(0, delay)
@@ -79,15 +79,15 @@ def _turn(model: VoxtralRealtime, samples: Tensor, delay: int, tokens: Tensor) -
     for block, token in zip(blocks, tokens, strict=False):
         slots.reserve(0)
         batch.load([0], [block])
-        heard = batch.compute()
-        batch.keep(heard)
+        heard = batch.forward()
+        batch.commit(heard)
         steps.append((heard.mel[0], heard.encoded[0], heard.audio[0], heard.logits[0], batch.result[0].clone()))
         slots.tokens[0] = token
-        _synchronise(slots.device)
+        _synchronize(slots.device)
     return [(name, torch.stack(parts)) for name, parts in zip(OUTPUTS, zip(*steps, strict=True), strict=True)]
 
 
-def _synchronise(device: torch.device) -> None:
+def _synchronize(device: torch.device) -> None:
     """Wait for the step: the host's lists may be written again."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

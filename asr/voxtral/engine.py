@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from asr.interface import EngineUnreachable, Recognition, Transcript
+from asr.interface import Recognition, Transcript
 from asr.voxtral.audio_step import BlankPenalty
 from asr.voxtral.model import VoxtralRealtime
 from asr.voxtral.slots import ListeningSlots
-from asr.voxtral.stepper import Counters, ListeningStepper
-from asr.voxtral.stream import Stream, VoxtralRecognition
+from asr.voxtral.stepper import ListeningCounters, ListeningStepper
+from asr.voxtral.stream import ERRORS, ListeningRequest, VoxtralRecognition
 from asr.voxtral.timing import START, STEP_MS, steps_of
 from llm.runtime.loop.engine import LoopEngine
 from llm.runtime.loop.graphs import buckets
-from llm.runtime.loop.outlet import Handover, Outlet
+from llm.runtime.loop.outlet import Outlet, Outlets
 from llm.runtime.loop.step_loop import StepLoop
 
 if TYPE_CHECKING:  # the settings need pydantic, which is not beside every GPU
@@ -28,8 +28,7 @@ logger = logging.getLogger(__name__)
 class VoxtralRecognizer(LoopEngine[ListeningStepper]):
     """Voxtral Realtime on a step loop, which it may share with other engines. Use as `async with`."""
 
-    name = "the recognition engine"
-    unreachable = EngineUnreachable
+    errors = ERRORS
 
     def __init__(self, config: "VoxtralRealtimeConfig", loop: StepLoop, model: VoxtralRealtime | None = None) -> None:
         """Nothing is loaded before the context is entered; a `model` given is used in place of the checkpoint's."""
@@ -38,7 +37,7 @@ class VoxtralRecognizer(LoopEngine[ListeningStepper]):
         self._model = model
 
     @property
-    def counters(self) -> Counters:
+    def counters(self) -> ListeningCounters:
         """What the engine has done since it was started."""
         return self._running.counters
 
@@ -46,7 +45,7 @@ class VoxtralRecognizer(LoopEngine[ListeningStepper]):
         """A new stream; see `asr.interface.Recognizer`.
 
         Args:
-            language: for the log only. The model hears which of its 13 languages is spoken and cannot be told.
+            language: for the log only. The model hears which of its 13 languages is spoken and takes no hint.
             delay_ms: how far the text is behind the audio, a multiple of 80 up to 2400; by default the configured one.
 
         Raises:
@@ -57,23 +56,23 @@ class VoxtralRecognizer(LoopEngine[ListeningStepper]):
         logger.debug("listening for %s with a delay of %d ms", language or "any language", delay * STEP_MS)
         return VoxtralRecognition(
             lambda: self._begin(delay),
-            changed=self._loop.wake,
-            backlog=_steps(config.backlog_s),
+            wake=self._loop.wake,
             stall_s=config.stall_timeout_s,
+            delay=delay,
+            backlog=_steps(config.backlog_s),
         )
 
-    def _begin(self, delay: int) -> Stream:
+    async def _begin(self, delay: int) -> ListeningRequest:
         """Submit a stream."""
-        stream = Stream(
+        request = ListeningRequest(
             delay=delay,
             outlet=Outlet[Transcript](self._config.unread_transcripts, on_taken=self._loop.wake),
             recent=deque(maxlen=_steps(self._config.replay_s)),
         )
-        self._running.submit(stream)
-        self._loop.wake()
-        return stream
+        self._running.submit(request)
+        return request
 
-    def _prepare(self, handover: Handover) -> ListeningStepper:
+    def _prepare(self, outlets: Outlets) -> ListeningStepper:
         """See LoopEngine."""
         config = self._config
         device = self._open_device(config.device)
@@ -84,7 +83,7 @@ class VoxtralRecognizer(LoopEngine[ListeningStepper]):
         slots = ListeningSlots(model, count=config.streams, tokens_per_slot=START + _steps(config.context_s))
         stepper = ListeningStepper(
             slots,
-            handover,
+            outlets,
             batches=buckets(config.streams),
             penalty=BlankPenalty() if config.blank_penalty else None,
             restart_after=_steps(config.restart_after_s),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from asr.voxtral.architecture import Markers, RealtimeConfig
+from asr.voxtral.architecture import StreamingSpecialTokens, VoxtralArchitecture
 from asr.voxtral.encoder import FRAMES, Encoder, EncoderNames
 from asr.voxtral.mel import LogMel
 from asr.voxtral.stem import Stem
@@ -95,9 +95,9 @@ class VoxtralRealtime(nn.Module):
     delay_scales: Tensor
 
     def __init__(
-        self, config: RealtimeConfig, tokenizer: Tekken | None, device: torch.device, dtype: torch.dtype
+        self, config: VoxtralArchitecture, tokenizer: Tekken | None, device: torch.device, dtype: torch.dtype
     ) -> None:
-        """Uninitialised and without `delay_scales`. Use `load` or `random`."""
+        """Uninitialized and without `delay_scales`. Use `load` or `random`."""
         super().__init__()
         self.config = config
         buffer_device = "cpu" if device.type == "meta" else device
@@ -106,7 +106,7 @@ class VoxtralRealtime(nn.Module):
         self.encoder = Encoder(config.encoder, device, dtype)
         self.adapter = Adapter(config.encoder.dim, config.decoder.dim, device, dtype)
         self.decoder = Decoder(config.decoder, device, dtype)
-        self.markers = Markers() if tokenizer is None else Markers.of(tokenizer)
+        self.special_tokens = StreamingSpecialTokens() if tokenizer is None else StreamingSpecialTokens.of(tokenizer)
         self._tokenizer = tokenizer
         self.requires_grad_(False)
 
@@ -123,7 +123,7 @@ class VoxtralRealtime(nn.Module):
         is_hugging_face = weight_files(folder)[0].name.startswith(HUGGING_FACE)
         described_in = "config.json" if is_hugging_face else "params.json"
         description = read_json(folder, described_in)
-        read = RealtimeConfig.from_hugging_face if is_hugging_face else RealtimeConfig.from_params
+        read = VoxtralArchitecture.from_hugging_face if is_hugging_face else VoxtralArchitecture.from_params
         try:
             config = read(description)
         except (KeyError, TypeError, ValueError) as error:
@@ -146,7 +146,7 @@ class VoxtralRealtime(nn.Module):
 
     @classmethod
     @torch.inference_mode()
-    def random(cls, config: RealtimeConfig, *, device: torch.device, dtype: torch.dtype, seed: int = 0) -> Self:
+    def random(cls, config: VoxtralArchitecture, *, device: torch.device, dtype: torch.dtype, seed: int = 0) -> Self:
         """A model of that size with random weights, made on the device: for measuring. It writes no text."""
         model = cls(config, None, device, dtype)
         generator = torch.Generator(device).manual_seed(seed)

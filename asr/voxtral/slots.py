@@ -153,14 +153,14 @@ class ListeningSlots:
         self.encoder_cache.open(slot, start and start.encoder)
         self.encoder_cache.grow(slot, self._ring_tokens)
         self.decoder_cache.open(slot, start and start.decoder)
-        markers = self.model.markers
+        special = self.model.special_tokens
         self.samples[slot] = 0.0
         self.mel_tail[slot] = start.mel_tail if start else 0.0
         self.inner_tail[slot] = start.inner_tail if start else 0.0
         self._steps[slot] = START if start else 0
         # `= number` would copy it from the host, and wait
         self.positions[slot].fill_(self._steps[slot])
-        self.tokens[slot].fill_(markers.blank if start else markers.bos)
+        self.tokens[slot].fill_(special.blank if start else special.bos)
         self.delays[slot].fill_(delay)
         self.blanks[slot].fill_(0)
 

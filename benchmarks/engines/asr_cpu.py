@@ -18,15 +18,15 @@ import torch
 from torch import Tensor
 from transformers import VoxtralRealtimeConfig, VoxtralRealtimeForConditionalGeneration
 
-from asr.voxtral.architecture import RealtimeConfig
-from asr.voxtral.audio_step import BlankPenalty
-from asr.voxtral.captured_step import StepProgram
+from asr.voxtral.architecture import VoxtralArchitecture
+from asr.voxtral.audio_step import AudioBatch, BlankPenalty, hear
 from asr.voxtral.model import VoxtralRealtime
 from asr.voxtral.slots import ListeningSlots
 from asr.voxtral.timing import LEFT_PAD, START, STEP_SAMPLES
 from benchmarks import report
 from benchmarks.engines.recognition_models import MIDDLE, TINY, random_model, weights
 from llm.runtime.architecture import DecoderConfig
+from llm.runtime.loop.captured_step import CapturedStep
 from llm.runtime.loop.graphs import GraphPool
 
 DELAY = 6
@@ -42,12 +42,12 @@ class Listeners:
 
     def __init__(self, model: VoxtralRealtime, count: int, context: int) -> None:
         slots = ListeningSlots(model, count=count, tokens_per_slot=START + 2 * context)
-        self.program = StepProgram.of(slots, count, BlankPenalty(), GraphPool(slots.device))
+        self.captured = CapturedStep(AudioBatch(slots, count, BlankPenalty()), GraphPool(slots.device))
         self.slots = slots
         self.everyone = list(range(count))
         silence = np.zeros(STEP_SAMPLES, np.float32)
         for slot in self.everyone:
-            slots.warm(DELAY, slot, lambda slot=slot: self.program.step([slot], [silence]))
+            slots.warm(DELAY, slot, lambda slot=slot: hear(self.captured, [slot], [silence]))
             slots.start(slot, DELAY)
         noise = np.random.default_rng(0).standard_normal((count, STEP_SAMPLES)) * 0.1
         self.samples = list(noise.astype(np.float32))
@@ -57,7 +57,7 @@ class Listeners:
     def step(self) -> None:
         for slot in self.everyone:
             self.slots.reserve(slot)
-        self.program.step(self.everyone, self.samples)
+        hear(self.captured, self.everyone, self.samples)
 
 
 def ours_ms(model: VoxtralRealtime, count: int, context: int, repeats: int) -> list[float]:
@@ -72,7 +72,7 @@ def _timed(work: Callable[[], None]) -> float:
     return (time.thread_time() - started_s) * 1000
 
 
-def transformers_model(config: RealtimeConfig) -> VoxtralRealtimeForConditionalGeneration:
+def transformers_model(config: VoxtralArchitecture) -> VoxtralRealtimeForConditionalGeneration:
     """Their model of the same size, with random weights of its own."""
 
     def sizes(shape: DecoderConfig) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def transformers_model(config: RealtimeConfig) -> VoxtralRealtimeForConditionalG
     ).eval()
 
 
-def theirs_ms(config: RealtimeConfig, context: int, repeats: int) -> list[float]:
+def theirs_ms(config: VoxtralArchitecture, context: int, repeats: int) -> list[float]:
     """Milliseconds of each of `repeats` steps of their generate, fed as it pulls; its mel frames cost nothing here."""
     prefix = LEFT_PAD + DELAY + 1
     frames = torch.randn(1, config.mels, (prefix + context + repeats) * MEL_FRAMES)

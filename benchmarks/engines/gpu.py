@@ -102,31 +102,32 @@ async def open_loop(speaker: Speaker, calls: int, plan: Plan) -> dict[str, Any]:
 def part_times(stepper: SpeechStepper, device: torch.device) -> list[dict[str, float]]:
     """Milliseconds of each part at each batch size, with an empty cache. On the step loop's thread."""
     rows: list[dict[str, float]] = []
-    for program in stepper.programs:
-        program.batch.select([])
-        program.batch.keep([])
+    for step in stepper.steps:
+        begin, *euler_steps, decode, advance = step.parts
+        step.batch.select([])
+        step.batch.commit([])
 
-        def eulers(steps: Any = program.euler) -> None:
+        def eulers(steps: Any = euler_steps) -> None:
             for step in steps:
                 step()
 
-        parts = {"begin": program.begin, "euler": eulers, "codec": program.decode, "backbone": program.advance}
-        rows.append({"batch": program.batch.size, **{name: _mean_ms(part, device) for name, part in parts.items()}})
+        parts = {"begin": begin, "euler": eulers, "codec": decode, "backbone": advance}
+        rows.append({"batch": step.batch.size, **{name: _mean_ms(part, device) for name, part in parts.items()}})
     return rows
 
 
 def _mean_ms(work: Callable[[], None], device: torch.device) -> float:
     repeats = 20 if device.type == "cuda" else 2
     work()
-    _synchronise(device)
+    _synchronize(device)
     started_s = time.perf_counter()
     for _ in range(repeats):
         work()
-    _synchronise(device)
+    _synchronize(device)
     return (time.perf_counter() - started_s) * 1000 / repeats
 
 
-def _synchronise(device: torch.device) -> None:
+def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from asr.interface import SAMPLE_RATE_HZ, EngineBusy
-from asr.voxtral.captured_step import StepProgram
+from asr.voxtral.audio_step import AudioBatch, hear
 from asr.voxtral.engine import VoxtralRecognizer
 from asr.voxtral.model import VoxtralRealtime
 from asr.voxtral.slots import ListeningSlots
@@ -31,6 +31,7 @@ from benchmarks.engines import recognition_models, speech_models
 from benchmarks.engines.recognition_models import H200
 from benchmarks.engines.speech_listeners import CHARACTERS_PER_S, Heard, Speaker, play, speaker
 from llm.runtime.backend import default_backend
+from llm.runtime.loop.captured_step import CapturedStep
 from llm.runtime.loop.devices import open_device
 from llm.runtime.loop.graphs import GraphPool
 from llm.runtime.loop.step_loop import StepLoop
@@ -68,42 +69,42 @@ def step_times(model: VoxtralRealtime, plan: Plan) -> list[dict[str, float]]:
         for context_s in plan.contexts_s:
             steps = START + round(context_s * 1000 / STEP_MS)
             slots = ListeningSlots(model, count=count, tokens_per_slot=steps + 2 * plan.repeats + FLUSH_STEPS)
-            program = StepProgram.of(slots, count, None, GraphPool(slots.device))
-            _listen_since(slots, program, steps)
-            times = [_step_ms(slots, program) for _ in range(plan.repeats)]
-            flush_ms = sum(_step_ms(slots, program) for _ in range(FLUSH_STEPS))
+            step = CapturedStep(AudioBatch(slots, count), GraphPool(slots.device))
+            _listen_since(slots, step, steps)
+            times = [_step_ms(slots, step) for _ in range(plan.repeats)]
+            flush_ms = sum(_step_ms(slots, step) for _ in range(FLUSH_STEPS))
             floor_ms = H200.step_ms(model, count, context_s)
             p50, p99 = (report.percentile(times, percent) for percent in (50, 99))
             rows.append({
                 "streams": count, "context_s": context_s, "p50_ms": p50, "p99_ms": p99, "floor_ms": floor_ms,
                 "times_floor": p50 / floor_ms, "flush_ms": flush_ms, "peak_gb": _peak_gb(),
             })  # fmt: skip
-            del slots, program
+            del slots, step
             _reset_memory()
     return rows
 
 
-def _listen_since(slots: ListeningSlots, program: StepProgram, steps: int) -> None:
+def _listen_since(slots: ListeningSlots, step: CapturedStep[AudioBatch], steps: int) -> None:
     """Put every slot so many steps into its stream. What the caches hold there does not matter for the time."""
     silence = np.zeros(STEP_SAMPLES, np.float32)
-    slots.warm(DELAY, 0, lambda: program.step([0], [silence]))
+    slots.warm(DELAY, 0, lambda: hear(step, [0], [silence]))
     for slot in range(slots.count):
         slots.start(slot, DELAY)
         slots._steps[slot] = steps
         slots.reserve(slot)
     slots.positions[: slots.count] = steps
     for _ in range(3):
-        _step_ms(slots, program)
+        _step_ms(slots, step)
 
 
-def _step_ms(slots: ListeningSlots, program: StepProgram) -> float:
+def _step_ms(slots: ListeningSlots, step: CapturedStep[AudioBatch]) -> float:
     """One whole step of all slots, with what the host does before and after."""
     everyone = range(slots.count)
     noise = [np.zeros(STEP_SAMPLES, np.float32)] * slots.count
     started_s = time.perf_counter()
     for slot in everyone:
         slots.reserve(slot)
-    program.step(everyone, noise)
+    hear(step, everyone, noise)
     return (time.perf_counter() - started_s) * 1000
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from asr.voxtral.architecture import RealtimeConfig
+from asr.voxtral.architecture import VoxtralArchitecture
 from asr.voxtral.encoder import FRAMES
 from asr.voxtral.model import VoxtralRealtime
 from asr.voxtral.timing import START
@@ -57,7 +57,7 @@ TINY = scaled(
 
 def random_model(params: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> VoxtralRealtime:
     """A model of that size, made on the device."""
-    return VoxtralRealtime.random(RealtimeConfig.from_params(params), device=device, dtype=dtype)
+    return VoxtralRealtime.random(VoxtralArchitecture.from_params(params), device=device, dtype=dtype)
 
 
 @dataclass(frozen=True)

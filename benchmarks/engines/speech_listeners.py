@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 
 from benchmarks.engines.speech_models import VOICE
 from llm.runtime.loop.graphs import buckets
-from llm.runtime.loop.outlet import Handover
+from llm.runtime.loop.outlet import Outlets
 from llm.runtime.loop.step_loop import StepLoop
 from tts.interface import EngineBusy
 from tts.voxtral.model import VoxtralTTS
 from tts.voxtral.slots import SpeechSlots
 from tts.voxtral.stepper import SpeechStepper
-from tts.voxtral.utterance import Job, VoxtralUtterance
+from tts.voxtral.utterance import SpeechRequest, VoxtralUtterance
 
 CHARACTERS_PER_S = 500 / 33
 CHARACTERS_PER_TOKEN = 4
@@ -54,34 +54,34 @@ class Speaker:
         text_ids = [self.chance.randrange(1000, 4000) for _ in range(max(1, characters // CHARACTERS_PER_TOKEN))]
         seed = self.chance.getrandbits(63)
 
-        def begin() -> Job:
-            job = Job.of(
+        async def begin() -> SpeechRequest:
+            request = SpeechRequest.of(
                 "x" * characters,
                 text_ids,
                 voice=VOICE,
                 seed=seed,
                 sample_rate_hz=codec.sample_rate_hz,
                 expected_frames=frames,
-                most_frames=frames,
+                max_frames=frames,
                 lead_frames=lead_frames,
-                changed=self.loop.wake,
+                wake=self.loop.wake,
             )
-            self.stepper.submit(job)
-            return job
+            self.stepper.submit(request)
+            return request
 
-        return VoxtralUtterance(begin, changed=self.loop.wake, stall_s=60.0), frames
+        return VoxtralUtterance(begin, wake=self.loop.wake, stall_s=60.0), frames
 
 
 @asynccontextmanager
 async def speaker(model: VoxtralTTS, slots: int) -> AsyncIterator[Speaker]:
     """The engine with that many slots, its graphs captured and its voice read."""
     async with StepLoop("benchmark") as loop:
-        handover = Handover(asyncio.get_running_loop())
+        outlets = Outlets(asyncio.get_running_loop())
 
         def prepare() -> SpeechStepper:
             state = SpeechSlots(model, count=slots, pages=slots * PAGES_PER_SLOT)
             state.warm(VOICE, slot=0)
-            return SpeechStepper(state, handover, batches=buckets(slots), prefill_tokens=1024, guidance=1.2)
+            return SpeechStepper(state, outlets, batches=buckets(slots), prefill_tokens=1024, guidance=1.2)
 
         stepper = await loop.run(prepare)
         await loop.attach(stepper)

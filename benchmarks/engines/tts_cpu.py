@@ -57,7 +57,7 @@ class Frames:
             self.batch.euler(step)
 
     def decode(self) -> None:
-        self.batch.keep(self.everyone)
+        self.batch.commit(self.everyone)
         self.batch.decode()
 
     def step(self) -> dict[str, float]:

@@ -25,7 +25,7 @@ SILENCE = Message("user", "")  # what the model answers if nobody asked anything
 
 
 @dataclass(frozen=True, slots=True)
-class Markers:
+class ChatSpecialTokens:
     """Ids of the special tokens that a reply can hold. A model that does not think aloud has none for that."""
 
     end: int
@@ -48,7 +48,7 @@ class ChatFormat:
         self._instruct: Any = InstructTokenizerV13(tokenizer)
         self._normalizer: Any = InstructRequestNormalizerV13.normalizer()
         self._encode = lru_cache(REMEMBERED)(self._encode_exchange)
-        self.markers = Markers(
+        self.special_tokens = ChatSpecialTokens(
             end=tokenizer.eos_id,
             tool_call=tokenizer.get_special_token("[TOOL_CALLS]"),
             arguments=tokenizer.get_special_token("[ARGS]"),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from llm.interface import TextDelta, ToolCall
-from llm.ministral.chat_format import Markers
+from llm.ministral.chat_format import ChatSpecialTokens
 
 Piece = TextDelta | ToolCall
 
@@ -13,9 +13,11 @@ Piece = TextDelta | ToolCall
 class ReplyPieces:
     """One reply being taken apart."""
 
-    def __init__(self, markers: Markers, bytes_of: Callable[[int], bytes], first_call: int = 0) -> None:
+    def __init__(
+        self, special_tokens: ChatSpecialTokens, bytes_of: Callable[[int], bytes], first_call: int = 0
+    ) -> None:
         """The reply's tool calls are numbered from `first_call`, so that no two of a conversation have one id."""
-        self._markers = markers
+        self._special_tokens = special_tokens
         self._bytes_of = bytes_of
         self._next_call = first_call
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -30,16 +32,16 @@ class ReplyPieces:
 
     def add(self, token: int) -> list[Piece]:
         """What the reply's next token completes."""
-        markers = self._markers
-        if token == markers.tool_call:
+        special = self._special_tokens
+        if token == special.tool_call:
             pieces = self._finished_call()
             self._part = "name"
             return pieces
-        if token == markers.arguments and self._part == "name":
+        if token == special.arguments and self._part == "name":
             self._part = "arguments"
-        elif token == markers.think and self._part == "text":
+        elif token == special.think and self._part == "text":
             self._part = "thought"
-        elif token == markers.end_think and self._part == "thought":
+        elif token == special.end_think and self._part == "thought":
             self._part = "text"
         text = self._decoder.decode(self._bytes_of(token))
         match self._part:

@@ -1,4 +1,4 @@
-"""The state of all replies being written, one slot each: its ids, its pages of the cache, the next token, its dice.
+"""The state of all replies being written, one slot each: its ids, cache pages, next token and RNG state.
 
 A slot's newest id is not yet in the cache: the next step runs it and draws the one behind it. So the prompt is read
 up to its last id, and the first token of the reply is drawn by a step like all others. Slot number `count` is idle:
@@ -78,15 +78,15 @@ class ReplySlots:
 
     @property
     def free_pages(self) -> int:
-        """Pages that a new slot can have: free ones, and remembered ones that nobody uses."""
+        """Pages that a new slot can have: free ones, and remembered ones that are not in use."""
         return self.cache.free_pages + self.prefixes.idle_pages
 
-    def pages_to_come(self, slot: int, tokens: int) -> int:
+    def pages_needed(self, slot: int, tokens: int) -> int:
         """Pages that the slot will still take if it grows to so many tokens in all."""
         return self.cache.pages_for(tokens) - self.cache.pages_for(len(self._ids[slot]))
 
-    def unread(self, slot: int) -> int:
-        """Ids of the slot to be read before its next step."""
+    def prompt_remaining(self, slot: int) -> int:
+        """Ids of the slot's prompt that are to be read before its next step."""
         return len(self._ids[slot]) - 1 - self._cached[slot]
 
     @torch.inference_mode()
@@ -114,8 +114,8 @@ class ReplySlots:
         return self._cached[slot]
 
     @torch.inference_mode()
-    def read(self, parts: Sequence[tuple[int, int]]) -> None:
-        """Run the next so many unread ids of these slots, all together."""
+    def prefill(self, parts: Sequence[tuple[int, int]]) -> None:
+        """Run the next so many ids of these slots' prompts, all together."""
         segments = [Segment(slot, self._cached[slot], tokens) for slot, tokens in parts]
         ids = [self._ids[part.row][part.start : part.start + part.tokens] for part in segments]
         packed = torch.tensor([index for part in ids for index in part], device=self.device)
@@ -125,7 +125,7 @@ class ReplySlots:
             self._cached[slot] += tokens
             self._make_ready(slot)
             whole = self._cached[slot] // self.cache.page_tokens * self.cache.page_tokens
-            self.prefixes.keep(slot, self._ids[slot][:whole])  # for those who ask meanwhile
+            self.prefixes.keep(slot, self._ids[slot][:whole])  # for requests that come meanwhile
 
     def reserve(self, slot: int) -> None:
         """See to it that the slot's next step has a place in the cache.
@@ -145,16 +145,16 @@ class ReplySlots:
         if self._cached[slot] % DRAWN == 0:
             self._draw(slot)
 
-    def free(self, slot: int, *, is_sound: bool = True) -> None:
-        """End the slot's reply. What it has in the cache is remembered, unless it is not sound. Twice is harmless."""
-        if is_sound:
+    def free(self, slot: int, *, is_finite: bool = True) -> None:
+        """End the slot's reply. What it has in the cache is remembered if it is finite. Twice is harmless."""
+        if is_finite:
             self.prefixes.keep(slot, self._ids[slot][: self._cached[slot]])
         self.cache.close(slot)
         self._ids[slot], self._cached[slot] = [], 0
 
     def _make_ready(self, slot: int) -> None:
         """Show the device the slot's last id once all before it are in the cache."""
-        if self.unread(slot) == 0:
+        if self.prompt_remaining(slot) == 0:
             self.tokens[slot].fill_(self._ids[slot][-1])
             self.positions[slot].fill_(self._cached[slot])
 

@@ -2,20 +2,19 @@
 
     load (host) -> run -> result
 
-`run` does not synchronise with the host and has fixed shapes, so that it can be captured once and replayed. `load` of
+`run` does not synchronize with the host and has fixed shapes, so that it can be captured once and replayed. `load` of
 the next step must wait for this one's end.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 
 from llm.ministral.sampling import sample
 from llm.ministral.slots import DRAWN, ReplySlots
 from llm.runtime.backend import StepTokens
-from llm.runtime.loop.graphs import GraphPool
-from llm.runtime.loop.transfer import SlotList, on_host
+from llm.runtime.loop.captured_step import CapturedStep
+from llm.runtime.loop.transfer import SlotList
 
 FAILED = -1  # in place of a token: the row's numbers were not finite
 
@@ -33,6 +32,8 @@ class TokenBatch:
         self.slots = slots
         self._selected = SlotList(size, slots.count, device)
         self.result = torch.zeros(size, dtype=torch.int64, device=device)
+        self.parts = (self.run,)
+        self.results = (self.result,)
 
     def load(self, slots: Sequence[int]) -> None:
         """Host: the next step is of these slots, each ready and reserved."""
@@ -58,25 +59,8 @@ class TokenBatch:
         self.result.copy_(token.where(logits.isfinite().all(dim=1), FAILED))
 
 
-@dataclass(frozen=True, slots=True)
-class TokenProgram:
-    """A batch, its work captured where there is a GPU, and where its tokens arrive."""
-
-    batch: TokenBatch
-    work: Callable[[], None]
-    tokens: torch.Tensor  # [size] int64, on the host
-
-    @classmethod
-    def of(cls, slots: ReplySlots, size: int, pool: GraphPool) -> "TokenProgram":
-        """Capture the program for up to `size` rows, all of them idle."""
-        batch = TokenBatch(slots, size)
-        return cls(batch, pool.capture(batch.run), on_host(batch.result))
-
-    def step(self, slots: Sequence[int]) -> list[int]:
-        """One step of these slots, each ready and reserved: their tokens."""
-        self.batch.load(slots)
-        self.work()
-        if self.tokens is not self.batch.result:
-            self.tokens.copy_(self.batch.result, non_blocking=True)
-            torch.cuda.current_stream(self.batch.slots.device).synchronize()
-        return [int(token) for token in self.tokens.numpy()[: len(slots)]]
+def generate(step: CapturedStep[TokenBatch], slots: Sequence[int]) -> list[int]:
+    """One step of these slots, each ready and reserved: their tokens."""
+    step.batch.load(slots)
+    (tokens,) = step.run()
+    return [int(token) for token in tokens.numpy()[: len(slots)]]

@@ -174,7 +174,7 @@ def _step(slots: SpeechSlots, batch: FrameBatch) -> None:
     batch.begin()
     for step in range(slots.model.schedule.steps):
         batch.euler(step)
-    batch.keep([0])
+    batch.commit([0])
     batch.decode()
     batch.advance()
     if slots.device.type == "cuda":

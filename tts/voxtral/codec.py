@@ -160,7 +160,7 @@ class CodecDecoder(nn.Module):
             state: of all slots.
             slots: where the streams live, [B], int64. A slot may repeat if neither its samples nor its state matter.
         """
-        return self._advance(self.dequantise(codes), state, slots)
+        return self._advance(self.dequantize(codes), state, slots)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Samples [S], float32, of the whole utterance [T, 1 + A], up to its END frame if it has one."""
@@ -174,7 +174,7 @@ class CodecDecoder(nn.Module):
         if not len(codes):
             yield "codec.wave", torch.zeros(0, device=codes.device)
             return
-        latent = self.dequantise(codes.unsqueeze(0))
+        latent = self.dequantize(codes.unsqueeze(0))
         yield "codec.latent", latent[0]
         outputs: list[Tensor] = []
         slots = torch.zeros(1, dtype=torch.int64, device=codes.device)
@@ -183,7 +183,7 @@ class CodecDecoder(nn.Module):
             yield f"codec.block{index}", output[0]
         yield "codec.wave", wave[0]
 
-    def dequantise(self, codes: Tensor) -> Tensor:
+    def dequantize(self, codes: Tensor) -> Tensor:
         """Latents [B, T, C] of emitted codes [B, T, 1 + A]: the codebook's row, then the levels over [-1, 1]."""
         values = codes - SPECIALS
         semantic = functional.embedding(values[..., 0], self.codebook)

@@ -1,4 +1,4 @@
-"""Our speech engine: Voxtral TTS for many calls at once on one device, behind the interface of any synthesiser."""
+"""Our speech engine: Voxtral TTS for many calls at once on one device, behind the interface of any synthesizer."""
 
 import logging
 import math
@@ -11,11 +11,10 @@ import torch
 
 from llm.runtime.loop.engine import LoopEngine
 from llm.runtime.loop.graphs import buckets
-from llm.runtime.loop.outlet import Handover
+from llm.runtime.loop.outlet import Outlets
 from llm.runtime.loop.step_loop import StepLoop
-from llm.runtime.weights.quantize import quantise
+from llm.runtime.weights.quantize import quantize
 from tts.interface import (
-    EngineUnreachable,
     LanguageNotSupported,
     TextRejected,
     Utterance,
@@ -25,8 +24,8 @@ from tts.interface import (
 from tts.voices import LANGUAGES, find_voice
 from tts.voxtral.model import VoxtralTTS
 from tts.voxtral.slots import SpeechSlots
-from tts.voxtral.stepper import Counters, SpeechStepper
-from tts.voxtral.utterance import Job, VoxtralUtterance
+from tts.voxtral.stepper import SpeechCounters, SpeechStepper
+from tts.voxtral.utterance import ERRORS, SpeechRequest, VoxtralUtterance
 
 if TYPE_CHECKING:  # the settings need pydantic, which is not beside every GPU
     from tts.config import VoxtralTTSConfig
@@ -40,8 +39,7 @@ AUDIO_FILES = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a")
 class VoxtralSynthesizer(LoopEngine[SpeechStepper]):
     """Voxtral TTS on a step loop, which it may share with other engines. Use as `async with`."""
 
-    name = "the speech engine"
-    unreachable = EngineUnreachable
+    errors = ERRORS
 
     def __init__(self, config: "VoxtralTTSConfig", loop: StepLoop, model: VoxtralTTS | None = None) -> None:
         """Nothing is loaded before the context is entered; a `model` given is used in place of the checkpoint's."""
@@ -60,7 +58,7 @@ class VoxtralSynthesizer(LoopEngine[SpeechStepper]):
         return self._running.model.voices
 
     @property
-    def counters(self) -> Counters:
+    def counters(self) -> SpeechCounters:
         """What the engine has done since it was started."""
         return self._running.counters
 
@@ -82,28 +80,28 @@ class VoxtralSynthesizer(LoopEngine[SpeechStepper]):
                 f"the text has {len(text)} characters, at most {self._config.max_characters} fit: cut it into sentences"
             )
         return VoxtralUtterance(
-            lambda: self._begin(text, name), changed=self._loop.wake, stall_s=self._config.stall_timeout_s
+            lambda: self._begin(text, name), wake=self._loop.wake, stall_s=self._config.stall_timeout_s
         )
 
-    def _begin(self, text: str, voice: str) -> Job:
-        """Submit a job for the text."""
+    async def _begin(self, text: str, voice: str) -> SpeechRequest:
+        """Submit a request for the text."""
         stepper, config = self._running, self._config
         codec = stepper.model.config.codec
-        job = Job.of(
+        request = SpeechRequest.of(
             text,
             stepper.model.text_ids(text),
             voice=voice,
             seed=random.getrandbits(63) if config.seed is None else config.seed,
             sample_rate_hz=codec.sample_rate_hz,
             expected_frames=stepper.rate.frames(len(text)),
-            most_frames=math.ceil(config.max_seconds / codec.frame_s),
+            max_frames=math.ceil(config.max_seconds / codec.frame_s),
             lead_frames=math.floor(config.lead_ms / 1000 / codec.frame_s),
-            changed=self._loop.wake,
+            wake=self._loop.wake,
         )
-        stepper.submit(job)
-        return job
+        stepper.submit(request)
+        return request
 
-    def _prepare(self, handover: Handover) -> SpeechStepper:
+    def _prepare(self, outlets: Outlets) -> SpeechStepper:
         """See LoopEngine.
 
         Raises:
@@ -115,14 +113,14 @@ class VoxtralSynthesizer(LoopEngine[SpeechStepper]):
         model = self._model
         if model is None:
             model = VoxtralTTS.load(config.checkpoint, device=device, dtype=getattr(torch, config.dtype))
-            quantise(model.backbone, config.quantization)
+            quantize(model.backbone, config.quantization)
         pages = math.ceil(config.slots * config.cache_tokens_per_slot / PAGE_TOKENS)
         slots = SpeechSlots(model, count=config.slots, pages=pages, page_tokens=PAGE_TOKENS)
         for voice in config.warm_voices:
             slots.warm(find_voice(voice, model.voices).name, slot=0)
         stepper = SpeechStepper(
             slots,
-            handover,
+            outlets,
             batches=buckets(min(config.largest_batch or config.slots, config.slots)),
             prefill_tokens=config.prefill_tokens,
             guidance=config.guidance,

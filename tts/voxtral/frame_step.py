@@ -1,12 +1,13 @@
-"""The batched frame step over static buffers: draw a frame for each selected slot, then move on the slots kept.
+"""The batched frame step over static buffers: draw a frame for each selected slot, then move on the slots committed.
 
-    select (host) -> begin -> euler(0) ... euler(n - 1) -> keep (host) -> decode -> advance
+    select (host) -> begin -> euler(0) ... euler(n - 1) -> commit (host) -> decode -> advance
 
-The calls without "(host)" do not synchronise with the host and have fixed shapes, so that each can be captured once
+The calls without "(host)" do not synchronize with the host and have fixed shapes, so that each can be captured once
 and replayed. Host calls of one step may follow each other freely; those of the next must wait for this step's end.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 
@@ -35,7 +36,7 @@ class FrameBatch:
         self._slots = slots
         self._rows: list[int] = []
         self._selected = SlotList(size, slots.count, device)
-        self._kept = SlotList(size, slots.count, device)
+        self._committed = SlotList(size, slots.count, device)
         self._semantic = torch.zeros(size, dtype=torch.int64, device=device)
         self._condition = template.new_zeros((2, size, config.flow.layer.dim))
         self._guidance = torch.ones((size, 1), device=device)
@@ -45,6 +46,9 @@ class FrameBatch:
         self.samples = torch.zeros((size, config.codec.frame_samples), device=device)
         self.ended = torch.zeros(size, dtype=torch.bool, device=device)
         self.finite = torch.ones(size, dtype=torch.bool, device=device)
+        euler_steps = [partial(self.euler, step) for step in range(config.flow.euler_steps)]
+        self.parts = (self.begin, *euler_steps, self.decode, self.advance)
+        self.results = (self.samples, self.ended, self.finite)
 
     def select(self, slots: Sequence[int]) -> None:
         """Host: a frame is to be drawn for these slots, each started and at most once."""
@@ -69,34 +73,34 @@ class FrameBatch:
         latent = euler_step(model.flow, model.schedule, step, self.latent, self._condition, self._guidance)
         self.latent.copy_(latent)
 
-    def keep(self, slots: Sequence[int]) -> None:
+    def commit(self, slots: Sequence[int]) -> None:
         """Host: of the selected slots these are to speak their frame; the others stay as they were.
 
         Each must have been reserved.
         """
-        kept = set(slots)
-        assert kept <= set(self._rows)
-        self._kept.set([slot if slot in kept else -1 for slot in self._rows])
+        committed = set(slots)
+        assert committed <= set(self._rows)
+        self._committed.set([slot if slot in committed else -1 for slot in self._rows])
         for slot in slots:
             self._slots.count_frame(slot)
 
     @torch.inference_mode()
     def decode(self) -> None:
-        """Codes and samples of the frame; the codecs of the kept slots move on."""
-        slots, index = self._slots, self._kept.index
+        """Codes and samples of the frame; the codecs of the committed slots move on."""
+        slots, index = self._slots, self._committed.index
         self.codes.copy_(slots.model.config.codebooks.frame(self._semantic, self.latent))
         self.ended.copy_(self._semantic == END)
         finite = self.latent.isfinite().all(dim=1) & slots.hidden[self._selected.index].isfinite().all(dim=1)
-        # what is not sound must still be a valid index: it reaches tables on the device
-        sound = (finite & ~self.ended)[:, None]
-        self._spoken.copy_(self.codes.where(sound, SPECIALS))
+        # what is not valid must still be an index: it reaches tables on the device
+        is_valid = (finite & ~self.ended)[:, None]
+        self._spoken.copy_(self.codes.where(is_valid, SPECIALS))
         self.samples.copy_(slots.model.codec.step(self._spoken, slots.codec_state, index))
         self.finite.copy_(finite & self.samples.isfinite().all(dim=1))
 
     @torch.inference_mode()
     def advance(self) -> None:
-        """Feed the frame back: the decoder steps, and the kept slots hold the state of their next frame."""
-        slots, index = self._slots, self._kept.index
+        """Feed the frame back: the decoder steps, and the committed slots hold the state of their next frame."""
+        slots, index = self._slots, self._committed.index
         model = slots.model
         tokens = StepTokens(index, slots.positions[index], slots.cache, slots.attention_backend)
         hidden = model.backbone.step(model.embedding(self._spoken), tokens)

@@ -19,7 +19,7 @@ from tts.voxtral.codebooks import Codebooks, CodeEmbedding
 from tts.voxtral.codec import CodecConfig, CodecDecoder
 from tts.voxtral.euler import Schedule
 from tts.voxtral.flow import FlowConfig, FlowHead
-from tts.voxtral.prompt import Markers, load_voice
+from tts.voxtral.prompt import PromptSpecialTokens, load_voice
 
 TEXT_EMBEDDING = "mm_audio_embeddings.tok_embeddings.weight"
 UNUSED = (  # parts of other releases that speaking does not need
@@ -62,14 +62,14 @@ class VoxtralTTS(nn.Module):
     def __init__(
         self, config: VoxtralConfig, tokenizer: Tekken | None, device: torch.device, dtype: torch.dtype
     ) -> None:
-        """Uninitialised; without voices and schedule. Use `load` or `random`."""
+        """Uninitialized; without voices and schedule. Use `load` or `random`."""
         super().__init__()
         self.config = config
         self.backbone = Decoder(config.backbone, device, dtype)
         self.flow = FlowHead(config.flow, config.codebooks, device, dtype)
         self.embedding = CodeEmbedding(config.codebooks, config.backbone.dim, device, dtype)
         self.codec = CodecDecoder(config.codec, device=device, dtype=dtype)
-        self.markers = Markers() if tokenizer is None else Markers.of(tokenizer)
+        self.special_tokens = PromptSpecialTokens() if tokenizer is None else PromptSpecialTokens.of(tokenizer)
         self._tokenizer = tokenizer
         self._voice_rows: dict[str, Tensor] = {}
 
@@ -143,11 +143,11 @@ class VoxtralTTS(nn.Module):
 
     def voice_part(self, voice: str) -> list[int]:
         """Ids of the prompt's shared beginning, up to the text."""
-        return self.markers.voice_part(len(self._voice_rows[voice]))
+        return self.special_tokens.voice_part(len(self._voice_rows[voice]))
 
     def prompt_ids(self, voice: str, text_ids: Sequence[int]) -> list[int]:
         """Ids of the whole prompt."""
-        return self.voice_part(voice) + self.markers.text_part(text_ids)
+        return self.voice_part(voice) + self.special_tokens.text_part(text_ids)
 
     def prompt_tokens(self, voice: str, text_ids: Sequence[int]) -> int:
         """Length of the whole prompt."""
@@ -158,7 +158,9 @@ class VoxtralTTS(nn.Module):
         """Embeddings [P, D] of prompt ids, whole or in part, with the voice's rows in place of [AUDIO]."""
         index = torch.tensor(ids, device=self.schedule.tokens.device)
         embedded = self.backbone.embed(index)
-        places = torch.tensor([at for at, token in enumerate(ids) if token == self.markers.audio], device=index.device)
-        if len(places):
-            embedded.index_copy_(0, places, self._voice_rows[voice])
+        audio = torch.tensor(
+            [at for at, token in enumerate(ids) if token == self.special_tokens.audio], device=index.device
+        )
+        if len(audio):
+            embedded.index_copy_(0, audio, self._voice_rows[voice])
         return embedded

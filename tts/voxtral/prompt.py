@@ -1,4 +1,4 @@
-"""What stands before the first frame: the voice, then the text, between markers.
+"""What stands before the first frame: the voice, then the text, between special tokens.
 
     <s> [BEGIN_AUDIO] [AUDIO] x N [NEXT_AUDIO_TEXT]  text  [REPEAT_AUDIO_TEXT] [BEGIN_AUDIO]
 
@@ -18,7 +18,7 @@ from llm.runtime.weights.checkpoint import CheckpointIncomplete, TensorMismatch
 
 
 @dataclass(frozen=True, slots=True)
-class Markers:
+class PromptSpecialTokens:
     """Ids of the special tokens of a prompt; the defaults are those of the released tokenizer."""
 
     begin: int = 1  # <s>
@@ -28,7 +28,7 @@ class Markers:
     next: int = 36  # [NEXT_AUDIO_TEXT]: from the voice to the text
 
     @classmethod
-    def of(cls, tokenizer: Tekken) -> "Markers":
+    def of(cls, tokenizer: Tekken) -> "PromptSpecialTokens":
         """As that tokenizer has them. Raises CheckpointIncomplete if it lacks one."""
         names = ("<s>", "[AUDIO]", "[BEGIN_AUDIO]", "[REPEAT_AUDIO_TEXT]", "[NEXT_AUDIO_TEXT]")
         return cls(*map(tokenizer.special, names))

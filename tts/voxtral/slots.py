@@ -1,7 +1,7 @@
 """The state of all utterances being spoken, one slot each: cache pages, hidden state, noise, codec tails.
 
 A slot's hidden state is that from which its next frame will be drawn. Drawing changes nothing, so a frame may be
-dropped and drawn again: only `FrameBatch.decode` and `advance` move a slot on, and only those that the step kept.
+dropped and drawn again: only `FrameBatch.decode` and `advance` move a slot on, and only those that the step commits.
 Slot number `count` is idle: padding rows of a batch point at it.
 """
 
@@ -90,7 +90,7 @@ class SpeechSlots:
 
     @property
     def free_pages(self) -> int:
-        """Cache pages that nobody holds."""
+        """Cache pages that are free."""
         return self.cache.free_pages
 
     def pages_for(self, voice: str, text_tokens: int, frames: int) -> int:
@@ -139,7 +139,7 @@ class SpeechSlots:
             for start in starts:
                 self.warm(start.voice, start.slot)
                 begin = self.cache.open(start.slot, self._voices[start.voice])
-                ids = self.model.markers.text_part(start.text_ids)
+                ids = self.model.special_tokens.text_part(start.text_ids)
                 parts.append(Segment(start.slot, begin, len(ids)))
                 self.cache.grow(start.slot, begin + len(ids))
                 packed += ids

@@ -1,37 +1,35 @@
-"""The speech engine on the step loop's thread: admits, prefills and synthesises one frame at a time for all rows.
+"""The speech engine on the step loop's thread: prefills, and synthesizes one frame at a time for all utterances.
 
-Between Euler steps it reads the rows' flags. A row that was held or cancelled drops out of the frame, which commits
-nothing of it; when all have, the frame ends there. The rows left are computed as if nothing had happened, to the bit:
-sums depend on the shape of a batch, so an utterance is never moved to a smaller one, now or later.
+Between Euler steps it reads the flags of the requests. One that was held or cancelled drops out of the frame, which
+commits nothing of it; when all have, the frame ends there. The rows left are computed as if nothing had happened, to
+the bit: sums depend on the shape of a batch, so an utterance is never moved to a smaller one, now or later.
 """
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from llm.runtime.cache import CacheFull
-from llm.runtime.loop.graphs import GraphPool, for_sizes
-from llm.runtime.loop.outlet import Handover
-from llm.runtime.loop.step_loop import Steppable
+from llm.runtime.loop.captured_step import CapturedStep, CapturedSteps
+from llm.runtime.loop.outlet import Outlets
+from llm.runtime.loop.plan import Decode, Prefill
+from llm.runtime.loop.stepper import RequestStepper
 from tts.chunks import SpeakingRate
-from tts.interface import EngineBusy, EngineUnreachable, SynthesisError
-from tts.voxtral.captured_step import FrameProgram
+from tts.interface import EngineBusy, SynthesisError
+from tts.voxtral.frame_step import FrameBatch
 from tts.voxtral.model import VoxtralTTS
-from tts.voxtral.scheduler import Prefill, Row, Scheduler, Speak
+from tts.voxtral.scheduler import plan
 from tts.voxtral.slots import SpeechSlots, Start
-from tts.voxtral.utterance import Job
+from tts.voxtral.utterance import ERRORS, SpeechRequest
 
 logger = logging.getLogger(__name__)
 
-AT_ONCE = float("-inf")
-
 
 @dataclass(slots=True)
-class Counters:
+class SpeechCounters:
     """What the stepper has done since it was made."""
 
     prefills: int = 0
@@ -42,219 +40,156 @@ class Counters:
     euler_steps: int = 0  # of batches
 
 
-class SpeechStepper(Steppable):
-    """Serves the jobs submitted. Made and stepped by the step loop's thread; `submit` comes from any.
+class SpeechStepper(RequestStepper[SpeechRequest, SpeechSlots]):
+    """Serves utterances; see RequestStepper.
 
     Args:
         slots: the state of all utterances.
-        handover: the way to the listeners.
+        outlets: the way to the listeners.
         batches: sizes of the frame step; rows are padded up to the next.
         prefill_tokens: text tokens read in one step.
         guidance: classifier-free guidance of every utterance.
-        clock: seconds, as those in which the jobs say when they were submitted.
+        clock: seconds, as those in which the requests say when they were submitted.
 
     Attributes:
         counters: what was done.
-        rate: how fast the voices speak, learnt from whole utterances.
-        programs: the frame step for each batch size, smallest first.
+        rate: how fast the voices speak, learned from whole utterances.
+        steps: the frame step for each batch size.
     """
+
+    errors = ERRORS
 
     def __init__(
         self,
         slots: SpeechSlots,
-        handover: Handover,
+        outlets: Outlets,
         *,
         batches: Sequence[int],
         prefill_tokens: int,
         guidance: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.counters = Counters()
+        super().__init__(slots, outlets)
+        self.counters = SpeechCounters()
         self.rate = SpeakingRate()
-        self._slots = slots
-        self._handover = handover
+        self._prefill_tokens = prefill_tokens
         self._guidance = guidance
         self._clock = clock
-        self._scheduler = Scheduler(
-            slots=slots.count,
-            largest_batch=max(batches),
-            prefill_tokens=prefill_tokens,
-            frame_s=slots.model.config.codec.frame_s,
-        )
-        self._submitted: deque[Job] = deque()
-        self._jobs: dict[Row, Job] = {}
-        pool = GraphPool(slots.device)
-        self.programs = for_sizes(batches, lambda size: FrameProgram.of(slots, size, pool))
+        self.steps = CapturedSteps(batches, lambda size: FrameBatch(slots, size), slots.device)
 
     @property
     def model(self) -> VoxtralTTS:
         """What speaks."""
         return self._slots.model
 
-    def submit(self, job: Job) -> None:
-        """Let the next step admit or refuse it."""
-        self._submitted.append(job)
-
-    def next_deadline(self) -> float | None:
-        """See Steppable."""
-        if self._submitted or any(row.is_cancelled for row in self._jobs):
-            return AT_ONCE
-        return self._scheduler.next_deadline()
-
-    def step(self) -> None:
-        """See Steppable."""
-        try:
-            if not self._settle():
-                plan = self._scheduler.plan()
-                if isinstance(plan, Prefill):
-                    self._prefill([self._jobs[row] for row in plan.rows])
-                elif isinstance(plan, Speak):
-                    self._speak([self._jobs[row] for row in plan.rows])
-        finally:
-            self._handover.flush()
-
-    def fail(self, error: Exception) -> None:
-        """See Steppable."""
-        self._end_all(SynthesisError(f"the speech engine failed ({error}): say it again"))
-
-    def stop(self) -> None:
-        """See Steppable."""
-        stopped = EngineUnreachable("the speech engine was stopped: start it again")
-        while self._submitted:
-            self._handover.answer(self._submitted.popleft().outlet, stopped)
-        self._end_all(stopped)
-
-    def _end_all(self, error: SynthesisError) -> None:
-        for job in self._jobs.values():  # first of all: a device that is lost may not let its slots be freed
-            self._handover.finish(job.outlet, error)
-        self._handover.flush()
-        for job in [*self._jobs.values()]:
-            self._release(job)
-
-    def _settle(self) -> bool:
-        """Free the slots of cancelled jobs, then admit new ones; whether there was anything of it to do."""
-        arrived = len(self._submitted)  # counted before the flags are read: a slot given up for one of these is seen
-        cancelled = [job for job in self._jobs.values() if job.row.is_cancelled]
-        for job in cancelled:
-            self._end(job)
-        anything = bool(cancelled or arrived)
-        for _ in range(arrived):
-            job = self._submitted.popleft()
-            if not job.row.is_cancelled:
-                self._handover.answer(job.outlet, self._admit(job))
-        return anything
-
-    def _admit(self, job: Job) -> EngineBusy | None:
-        """Give the job a slot; why not, if not."""
-        promised = sum(map(self._pages_to_come, self._jobs.values()))
-        if self._pages_to_come(job) > self._slots.free_pages - promised:
-            return EngineBusy("the cache of the speech engine is full: try later or raise cache_tokens_per_slot")
-        if not self._scheduler.admit(job.row):
-            return EngineBusy(f"all {self._slots.count} slots of the speech engine are taken: try again later")
-        self._jobs[job.row] = job
+    def _open(self, request: SpeechRequest) -> Exception | None:
+        """Only look for room in the cache: `_prefill` takes it."""
+        promised = sum(map(self._pages_needed, self._requests.values()))
+        if promised + self._pages_needed(request) > self._slots.free_pages:
+            return self.errors.cache_full()
         return None
 
-    def _pages_to_come(self, job: Job) -> int:
-        """Cache pages that the job is still expected to take."""
-        frames = max(0, job.expected_frames - job.row.frames)
-        if not job.row.is_prefilled:
-            return self._slots.pages_for(job.voice, len(job.text_ids), frames)
-        tokens, page = self._slots.tokens(job.row.slot), self._slots.cache.page_tokens
+    def _pages_needed(self, request: SpeechRequest) -> int:
+        """Cache pages that the request is still expected to take."""
+        frames = max(0, request.expected_frames - request.frames)
+        if not request.is_prefilled:
+            return self._slots.pages_for(request.voice, len(request.text_ids), frames)
+        tokens, page = self._slots.tokens(request.slot), self._slots.cache.page_tokens
         return -(-(tokens + frames) // page) - -(-tokens // page)
 
-    def _prefill(self, jobs: Sequence[Job]) -> None:
-        starts = [Start(job.row.slot, job.voice, job.text_ids, seed=job.seed, guidance=self._guidance) for job in jobs]
+    def _serve(self, requests: Sequence[SpeechRequest]) -> None:
+        step = plan(requests, largest_batch=self.steps.largest, prefill_tokens=self._prefill_tokens)
+        if isinstance(step, Prefill):
+            self._prefill([request for request, _ in step.parts])
+        elif isinstance(step, Decode):
+            self._synthesize(step.requests)
+
+    def _prefill(self, requests: Sequence[SpeechRequest]) -> None:
         try:
-            self._slots.start(starts)
+            self._slots.start(
+                [
+                    Start(request.slot, request.voice, request.text_ids, seed=request.seed, guidance=self._guidance)
+                    for request in requests
+                ]
+            )
         except (CacheFull, torch.OutOfMemoryError):
-            for job in jobs:
-                self._slots.free(job.row.slot)  # what a failed start may have taken
-            if len(jobs) == 1:
-                logger.warning("no memory to begin an utterance of %d tokens", len(jobs[0].text_ids))
-                self._end(jobs[0], EngineBusy("the speech engine is out of memory: try again later"))
+            for request in requests:
+                self._slots.free(request.slot)  # what a failed start may have taken
+            if len(requests) == 1:
+                logger.warning("no memory to begin an utterance of %d tokens", len(requests[0].text_ids))
+                self._end(requests[0], EngineBusy("the speech engine is out of memory: try again later"))
                 return
-            for job in jobs:  # together they do not fit: those that do alone shall speak
-                self._prefill([job])
+            for request in requests:  # together they do not fit: those that do alone shall speak
+                self._prefill([request])
             return
         self.counters.prefills += 1
-        self.counters.prompts += len(jobs)
-        for job in jobs:
-            job.row.is_prefilled = True
+        self.counters.prompts += len(requests)
+        for request in requests:
+            request.is_prefilled = True
 
-    def _speak(self, jobs: Sequence[Job]) -> None:
-        jobs = [job for job in jobs if self._reserve(job)]
-        if not jobs:
+    def _synthesize(self, requests: Sequence[SpeechRequest]) -> None:
+        requests = [request for request in requests if self._reserve(request)]
+        if not requests:
             return
-        size = max(len(jobs), *(job.batch_size for job in jobs))
-        program = next(program for program in self.programs if program.batch.size >= size)
+        step = self.steps.of(max(len(requests), *(request.batch_size for request in requests)))
+        begin, *euler_steps, decode, advance = step.parts
         self.counters.frame_steps += 1
-        live = list(jobs)
-        for job in jobs:
-            job.batch_size = program.batch.size
-        program.batch.select([job.row.slot for job in jobs])
-        program.begin()
-        for euler in program.euler:
-            live = [job for job in live if job.row.is_live]
-            if not live:
-                break
-            for job in live:
-                job.euler_steps += 1
-            self.counters.euler_steps += 1
-            euler()
-        live = [job for job in live if job.row.is_live]
-        self.counters.frames_dropped += len(jobs) - len(live)
+        for request in requests:
+            request.batch_size = step.batch.size
+        step.batch.select([request.slot for request in requests])
+        begin()
+        live = self._run_euler_steps(euler_steps, requests)
+        self.counters.frames_dropped += len(requests) - len(live)
         if not live:
             return
-        program.batch.keep([job.row.slot for job in live])
-        program.decode()
-        wait = program.fetch()
-        program.advance()  # the device works on while the host hands over
+        step.batch.commit([request.slot for request in live])
+        decode()
+        wait = step.fetch()
+        advance()  # the device works on while the host delivers
         wait()
-        self._deliver(program, {job.row.slot: row for row, job in enumerate(jobs)}, live)
+        self._deliver(step, {request.slot: row for row, request in enumerate(requests)}, live)
 
-    def _reserve(self, job: Job) -> bool:
-        """Whether the job can go on: it has a place in the cache for its next frame."""
-        try:
-            self._slots.reserve(job.row.slot)
-        except CacheFull:
-            logger.warning("no room in the cache after %d frames of an utterance", job.row.frames)
-            self._end(job, EngineBusy("the cache of the speech engine is full: raise cache_tokens_per_slot"))
-            return False
-        return True
+    def _run_euler_steps(
+        self, euler_steps: Sequence[Callable[[], None]], requests: Sequence[SpeechRequest]
+    ) -> Sequence[SpeechRequest]:
+        """Those that still want the frame at its end."""
+        live = requests
+        for euler_step in euler_steps:
+            live = [request for request in live if request.is_live]
+            if not live:
+                return live
+            for request in live:
+                request.euler_steps += 1
+            self.counters.euler_steps += 1
+            euler_step()
+        return [request for request in live if request.is_live]
 
-    def _deliver(self, program: FrameProgram, rows: dict[int, int], jobs: Sequence[Job]) -> None:
-        now_s = self._clock()
-        samples, ended, finite = program.samples.numpy(), program.ended.numpy(), program.finite.numpy()
-        for job in jobs:
-            row = rows[job.row.slot]
+    def _deliver(self, step: CapturedStep[FrameBatch], rows: dict[int, int], requests: Sequence[SpeechRequest]) -> None:
+        now_s, frame_s = self._clock(), self.model.config.codec.frame_s
+        samples, ended, finite = (result.numpy() for result in step.results)
+        for request in requests:
+            row = rows[request.slot]
             if not finite[row]:
-                logger.error("an utterance became not-a-number after %d frames", job.row.frames)
-                self._end(job, SynthesisError("the speech became not-a-number: say it again"))
+                logger.error("an utterance became NaN after %d frames", request.frames)
+                self._end(request, self.errors.became_nan())
             elif ended[row]:
-                self._finish(job)
+                self._finish(request)
             else:
-                self._scheduler.committed(job.row, now_s)
+                request.commit_frame(now_s, frame_s)
                 self.counters.frames += 1
-                self._handover.send(job.outlet, job.cutter.add(samples[row]))
-                if job.row.frames >= job.most_frames:
-                    logger.warning("an utterance was cut after %d frames", job.row.frames)
-                    self._finish(job)
+                self._outlets.send(request.outlet, request.cutter.add(samples[row]))
+                if request.frames >= request.max_frames:
+                    logger.warning("an utterance was cut after %d frames", request.frames)
+                    self._finish(request)
 
-    def _finish(self, job: Job) -> None:
+    def _finish(self, request: SpeechRequest) -> None:
         """The whole text is spoken."""
-        if not job.row.frames:
-            self._end(job, SynthesisError("the model had nothing to say: give it other words"))
+        if not request.frames:
+            self._end(request, SynthesisError("the model had nothing to say: give it other words"))
             return
-        self.rate.learn(job.characters, job.row.frames)
-        self._handover.send(job.outlet, job.cutter.last())
-        self._end(job)
+        self.rate.learn(request.characters, request.frames)
+        self._outlets.send(request.outlet, request.cutter.last())
+        self._end(request)
 
-    def _end(self, job: Job, error: Exception | None = None) -> None:
-        """Finish the job's outlet and free its slot and pages."""
-        self._handover.finish(job.outlet, error)
-        self._release(job)
-
-    def _release(self, job: Job) -> None:
-        del self._jobs[job.row]
-        self._slots.free(job.row.slot)
-        self._scheduler.release(job.row)
+    def _close(self, request: SpeechRequest) -> None:
+        self._slots.free(request.slot)

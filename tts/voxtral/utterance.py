@@ -1,31 +1,43 @@
-"""One utterance, from both sides: the job that the step loop works on and what its listener holds."""
+"""One utterance, from both sides: the request that the step loop works on and what its listener holds."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from types import TracebackType
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Self
 
+from llm.runtime.loop.errors import EngineErrors
 from llm.runtime.loop.outlet import Outlet
+from llm.runtime.loop.stream import Request, RequestStream
 from tts.chunks import ChunkCutter
-from tts.interface import EngineUnreachable, SpeechChunk, Utterance
-from tts.voxtral.scheduler import Row
+from tts.interface import EngineBusy, EngineUnreachable, SpeechChunk, SynthesisError
+
+ERRORS = EngineErrors(
+    engine="the speech engine",
+    slots="slots",
+    retry="say it again",
+    cache_setting="cache_tokens_per_slot",
+    failed=SynthesisError,
+    busy=EngineBusy,
+    unreachable=EngineUnreachable,
+)
 
 
-@dataclass(eq=False, slots=True)
-class Job:
-    """What the step loop must know of an utterance. Only the row's flags are written from outside its thread."""
+@dataclass(eq=False, slots=True, kw_only=True)
+class SpeechRequest(Request[SpeechChunk]):
+    """What the step loop must know of an utterance."""
 
-    row: Row
     voice: str
     text_ids: Sequence[int]
     characters: int
     seed: int  # of its noise
     expected_frames: int
-    most_frames: int  # where it is cut if it does not end
+    max_frames: int  # where it is cut if it does not end
     cutter: ChunkCutter
-    outlet: Outlet[SpeechChunk]
-    batch_size: int = 0  # of the largest batch it was in
+    submitted_s: float = field(default_factory=time.monotonic)
+    is_held: bool = False
+    is_prefilled: bool = False
+    frames: int = 0  # committed
+    next_frame_s: float = 0.0  # when the listener has less than a frame in hand
     euler_steps: int = 0  # launched for it
 
     @classmethod
@@ -38,91 +50,59 @@ class Job:
         seed: int,
         sample_rate_hz: int,
         expected_frames: int,
-        most_frames: int,
+        max_frames: int,
         lead_frames: int,
-        changed: Callable[[], None],
+        wake: Callable[[], None],
     ) -> Self:
-        """A job submitted now; `changed` is called when its listener has taken a chunk."""
-        outlet = Outlet[SpeechChunk](lead_frames, on_taken=changed)
+        """A request submitted now; `wake` is called when its listener has taken a chunk."""
         return cls(
-            row=Row(submitted_s=time.monotonic(), prompt_tokens=len(text_ids), has_room=lambda: outlet.has_room),
+            outlet=Outlet[SpeechChunk](lead_frames, on_taken=wake),
             voice=voice,
             text_ids=text_ids,
             characters=len(text),
             seed=seed,
             expected_frames=expected_frames,
-            most_frames=most_frames,
+            max_frames=max_frames,
             cutter=ChunkCutter(text, expected_frames, sample_rate_hz),
-            outlet=outlet,
         )
 
+    @property
+    def is_live(self) -> bool:
+        """Whether a frame of it is wanted now."""
+        return not (self.is_held or self.is_cancelled)
 
-class VoxtralUtterance(Utterance):
-    """The listener's side.
+    @property
+    def due_s(self) -> float | None:
+        """From when it was submitted until its first frame; then when its listener has less than a frame in hand.
 
-    Args:
-        begin: makes the utterance's job and submits it.
-        changed: tells the engine that a flag or the room in the outlet has changed.
-        stall_s: longest wait for the engine.
-    """
+        The prompt of a request that is held is read all the same, so that it can begin at once.
+        """
+        can_run = self.is_live and self.outlet.has_room if self.is_prefilled else not self.is_cancelled
+        if not can_run:
+            return None
+        return self.next_frame_s if self.frames else self.submitted_s
 
-    def __init__(self, begin: Callable[[], Job], changed: Callable[[], None], stall_s: float) -> None:
-        self._begin = begin
-        self._changed = changed
-        self._stall_s = stall_s
-        self._job: Job | None = None
+    def commit_frame(self, now_s: float, frame_s: float) -> None:
+        """A frame goes to the listener, who plays without a pause from the first on."""
+        dry_s = self.next_frame_s + frame_s if self.frames else now_s
+        self.next_frame_s = max(dry_s, now_s)
+        self.frames += 1
+
+
+class VoxtralUtterance(RequestStream[SpeechRequest, SpeechChunk]):
+    """The listener's side, a `tts.interface.Utterance`: chunks of 70 ms at first, then 80 ms, 10 ms at the end."""
+
+    def __init__(
+        self, begin: Callable[[], Awaitable[SpeechRequest]], wake: Callable[[], None], *, stall_s: float
+    ) -> None:
+        """See RequestStream."""
+        super().__init__(begin, wake, stall_s=stall_s, errors=ERRORS)
         self._is_held = False
-        self._is_cancelled = False
 
     @property
     def euler_steps_launched(self) -> int:
         """Euler steps launched for this utterance so far."""
-        return self._job.euler_steps if self._job else 0
-
-    async def __aenter__(self) -> Self:
-        """Take a slot; the engine begins at once.
-
-        Raises:
-            EngineBusy: no slot, or no room in the cache.
-            EngineUnreachable: the engine is stopped or stalled.
-        """
-        job = self._begin()
-        self._job = job
-        self._apply()
-        try:
-            await job.outlet.admitted(self._stall_s)
-        except TimeoutError:
-            self.cancel()
-            raise EngineUnreachable(f"the speech engine did not answer for {self._stall_s:g} s: restart it") from None
-        except BaseException:
-            self.cancel()
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.cancel()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> SpeechChunk:
-        """The next chunk: 70 ms at first, then 80 ms, 10 ms at the end.
-
-        Raises:
-            EngineUnreachable: nothing came for too long.
-            SynthesisError: the synthesis of this utterance failed; what was delivered stays right.
-        """
-        if self._job is None or self._is_cancelled:
-            raise StopAsyncIteration
-        try:
-            return await self._job.outlet.take(self._stall_s)
-        except TimeoutError:
-            self.cancel()
-            raise EngineUnreachable(
-                f"the speech engine delivered nothing for {self._stall_s:g} s: restart it"
-            ) from None
+        return self._request.euler_steps if self._request else 0
 
     def hold(self) -> None:
         """Launch no further frame and deliver nothing until `resume`; the frame in flight is drawn again then."""
@@ -134,21 +114,12 @@ class VoxtralUtterance(Utterance):
         self._is_held = False
         self._apply()
 
-    def cancel(self) -> None:
-        """End it; its slot is free at the next step."""
-        self._is_cancelled = True
-        self._apply()
-
     def _apply(self) -> None:
-        job = self._job
-        if job is None:
-            return
-        job.row.is_held = self._is_held
-        job.row.is_cancelled = self._is_cancelled
-        if self._is_cancelled:
-            job.outlet.close()
-        elif self._is_held:
-            job.outlet.pause()
-        else:
-            job.outlet.unpause()
-        self._changed()
+        request = self._request
+        if request is not None:
+            request.is_held = self._is_held
+            if self._is_held:
+                request.outlet.pause()
+            else:
+                request.outlet.unpause()
+        super()._apply()

@@ -1,4 +1,4 @@
-"""What our three engines have in common: prepared, stepped and stopped on the thread of a step loop."""
+"""What our three engines have in common: they are prepared, stepped and stopped on the thread of a step loop."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -8,7 +8,8 @@ from typing import ClassVar, Generic, Self, TypeVar
 import torch
 
 from llm.runtime.loop.devices import DeviceMissing, open_device
-from llm.runtime.loop.outlet import Handover
+from llm.runtime.loop.errors import EngineErrors
+from llm.runtime.loop.outlet import Outlets
 from llm.runtime.loop.step_loop import StepLoop, Steppable
 
 S = TypeVar("S", bound=Steppable)
@@ -17,8 +18,7 @@ S = TypeVar("S", bound=Steppable)
 class LoopEngine(ABC, Generic[S]):
     """An engine on a step loop, which it may share with others. Use as `async with`."""
 
-    name: ClassVar[str]
-    unreachable: ClassVar[type[Exception]]  # raised when there is nothing to work with
+    errors: ClassVar[EngineErrors]
 
     def __init__(self, loop: StepLoop) -> None:
         """Nothing is loaded before the context is entered."""
@@ -32,8 +32,8 @@ class LoopEngine(ABC, Generic[S]):
             CheckpointError: the checkpoint is missing, incomplete, does not fit its configuration or the memory.
             EngineUnreachable: there is no such device.
         """
-        handover = Handover(asyncio.get_running_loop())
-        stepper = await self._loop.run(lambda: self._prepare(handover))
+        outlets = Outlets(asyncio.get_running_loop())
+        stepper = await self._loop.run(lambda: self._prepare(outlets))
         try:
             await self._loop.attach(stepper)
         except BaseException:
@@ -53,15 +53,15 @@ class LoopEngine(ABC, Generic[S]):
     @property
     def _running(self) -> S:
         if self._stepper is None:
-            raise self.unreachable(f"{self.name} is not started, or stopped: enter its context first")
+            raise self.errors.not_started()
         return self._stepper
 
     @abstractmethod
-    def _prepare(self, handover: Handover) -> S:
+    def _prepare(self, outlets: Outlets) -> S:
         """On the loop's thread: the model on its device, and what serves it."""
 
     def _open_device(self, name: str) -> torch.device:
         try:
             return open_device(name)
         except DeviceMissing as error:
-            raise self.unreachable(str(error)) from None
+            raise self.errors.unreachable(str(error)) from None

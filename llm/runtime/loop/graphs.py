@@ -1,16 +1,13 @@
 """Work on static buffers, captured once as a CUDA graph and then replayed; on a CPU it simply runs.
 
 The work takes no arguments and returns nothing: it reads and writes tensors that were allocated before, never
-synchronises with the host and never looks at a value. What must outlive it is copied into such a tensor, because all
+synchronizes with the host and never looks at a value. What must outlive it is copied into such a tensor, because all
 graphs of a pool share the memory of their intermediate results: they may only be replayed one after the other.
 """
 
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Callable
 
 import torch
-
-T = TypeVar("T")
 
 _WARM_UPS = 2  # libraries choose kernels and allocate workspaces on the first runs, which must not be captured
 
@@ -43,11 +40,6 @@ class GraphPool:
         with torch.cuda.graph(graph, pool=self._memory, stream=self._stream, capture_error_mode="thread_local"):
             work()
         return graph.replay
-
-
-def for_sizes(sizes: Iterable[int], make: Callable[[int], T]) -> list[T]:
-    """What `make` captures for each size, smallest first; the largest claims the memory that the others share."""
-    return [make(size) for size in sorted(set(sizes), reverse=True)][::-1]
 
 
 def buckets(largest: int) -> tuple[int, ...]:

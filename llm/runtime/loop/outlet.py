@@ -1,4 +1,4 @@
-"""From the step loop's thread to asyncio: one bounded outlet a stream, one wake-up of the event loop a step."""
+"""From the step loop's thread to asyncio: a bounded outlet for each stream, one wake-up of the event loop each step."""
 
 import asyncio
 import logging
@@ -93,7 +93,7 @@ class Outlet(Generic[T]):
         self._changed.set()
 
     def deliver(self, item: T) -> None:
-        """Hand an item to the consumer, unless the outlet is closed."""
+        """Give an item to the consumer, unless the outlet is closed."""
         if not self._is_finished:
             self._items.append(item)
             self._changed.set()
@@ -106,7 +106,7 @@ class Outlet(Generic[T]):
             self._changed.set()
 
 
-class Handover:
+class Outlets:
     """Calls collected during a step and made on the event loop together: a thread wakes a loop only once a step."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -133,7 +133,7 @@ class Handover:
         calls, self._calls = self._calls, []
         try:
             self._loop.call_soon_threadsafe(_make, calls)
-        except RuntimeError:  # the event loop is closed: nobody listens any more
+        except RuntimeError:  # the event loop is closed: there is no listener left
             logger.debug("dropped %d calls for a closed event loop", len(calls))
 
 

@@ -1,15 +1,15 @@
 import numpy as np
 import pytest
 
-from asr.voxtral.blocks import Block, BlockCutter, TurnEnd, replayed
+from asr.voxtral.blocks import AudioBlock, BlockCutter, TurnEnd, replayed
 from asr.voxtral.timing import EXTRA_PAD, LOOK_AHEAD_SAMPLES, STEP_MS, STEP_SAMPLES
 
 DELAY = 6
 
 
-def cut(samples: np.ndarray, sizes: list[int]) -> list[Block | TurnEnd]:
+def cut(samples: np.ndarray, sizes: list[int]) -> list[AudioBlock | TurnEnd]:
     cutter = BlockCutter(DELAY)
-    items: list[Block | TurnEnd] = []
+    items: list[AudioBlock | TurnEnd] = []
     start = 0
     while start < len(samples):
         size = sizes[len(items) % len(sizes)]
@@ -61,7 +61,7 @@ def test_turns_follow_each_other_and_an_empty_one_has_no_blocks() -> None:
     cutter.flush(0.0)
     assert cutter.flush(0.0) == [TurnEnd(100, 100, 0.0)]
     second = cutter.push(noise(3000), 0.0) + cutter.flush(0.0)
-    assert [item.at_samples for item in second if isinstance(item, Block)][:2] == [100 - STEP_SAMPLES, 100]
+    assert [item.at_samples for item in second if isinstance(item, AudioBlock)][:2] == [100 - STEP_SAMPLES, 100]
     assert second[-1] == TurnEnd(100, 3100, 0.0)
 
 
@@ -71,11 +71,11 @@ def test_the_caller_may_use_its_buffer_again() -> None:
     (block,) = cutter.push(buffer, 0.0)
     buffer[:] = 5.0
     rest = cutter.flush(0.0)
-    assert max(item.samples.max() for item in [block, *rest] if isinstance(item, Block)) == 1.0
+    assert max(item.samples.max() for item in [block, *rest] if isinstance(item, AudioBlock)) == 1.0
 
 
 def test_replayed_blocks_keep_their_place_behind_a_block_of_silence() -> None:
-    blocks = [item for item in cut(noise(9000), [10**6]) if isinstance(item, Block)][3:6]
+    blocks = [item for item in cut(noise(9000), [10**6]) if isinstance(item, AudioBlock)][3:6]
     again = replayed(blocks)
     assert again[1:] == blocks
     assert not again[0].samples.any()

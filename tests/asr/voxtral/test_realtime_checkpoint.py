@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from asr.voxtral.architecture import RealtimeConfig
+from asr.voxtral.architecture import VoxtralArchitecture
 from asr.voxtral.model import CONSOLIDATED_ENCODER, VoxtralRealtime
 from asr.voxtral.timing import steps_of
 from llm.runtime.weights.checkpoint import CheckpointIncomplete, TensorMismatch
@@ -55,7 +55,7 @@ def test_the_released_model_has_711_tensors(consolidated: Path) -> None:
     params = json.loads((consolidated / "params.json").read_text())
     params["n_layers"] = 26
     params["multimodal"]["whisper_model_args"]["encoder_args"]["n_layers"] = 32
-    config = RealtimeConfig.from_params(params)
+    config = VoxtralArchitecture.from_params(params)
     model = VoxtralRealtime(config, None, torch.device("meta"), torch.float32)
     parts = [part.name for recipe in model._consolidated_recipes().values() for part in recipe.parts]
     assert len(parts) == len(set(parts)) == 711

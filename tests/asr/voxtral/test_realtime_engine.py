@@ -26,18 +26,19 @@ from asr.interface import (
     RecognitionError,
     Transcript,
 )
-from asr.voxtral.architecture import RealtimeConfig
-from asr.voxtral.audio_step import FAILED, StepBatch
-from asr.voxtral.blocks import Block, BlockCutter
+from asr.voxtral.architecture import VoxtralArchitecture
+from asr.voxtral.audio_step import FAILED, AudioBatch, hear
+from asr.voxtral.blocks import AudioBlock, BlockCutter
 from asr.voxtral.engine import VoxtralRecognizer
 from asr.voxtral.model import VoxtralRealtime
 from asr.voxtral.slots import PAGE_TOKENS, ListeningSlots
 from asr.voxtral.stepper import ListeningStepper
-from asr.voxtral.stream import Stream
+from asr.voxtral.stream import ListeningRequest
 from asr.voxtral.timing import EXTRA_PAD, LEFT_PAD, STEP_MS, STEP_SAMPLES
 from asr.voxtral.turn_text import TurnText
 from llm.runtime.architecture import DecoderConfig
-from llm.runtime.loop.outlet import Handover, Outlet
+from llm.runtime.loop.captured_step import CapturedStep
+from llm.runtime.loop.outlet import Outlet, Outlets
 from llm.runtime.loop.step_loop import StepLoop
 
 Speech = Callable[[int, int], NDArray[np.float32]]
@@ -61,7 +62,7 @@ async def engine(model: VoxtralRealtime, **settings: Any) -> AsyncIterator[Voxtr
 def alone(model: VoxtralRealtime, samples: Samples, delay: int = DELAY) -> tuple[str, list[int]]:
     """Text and tokens of one whole turn, stepped by hand."""
     slots = ListeningSlots(model, count=1, tokens_per_slot=len(samples) // STEP_SAMPLES + 100)
-    batch = StepBatch(slots, 1)
+    batch = AudioBatch(slots, 1)
 
     def step(block: Samples) -> int:
         batch.load([0], [block])
@@ -73,7 +74,7 @@ def alone(model: VoxtralRealtime, samples: Samples, delay: int = DELAY) -> tuple
     cutter = BlockCutter(delay)
     text, tokens = TurnText(0), []
     for item in [*cutter.push(samples, 0.0), *cutter.flush(0.0)]:
-        if isinstance(item, Block):
+        if isinstance(item, AudioBlock):
             slots.reserve(0)
             tokens.append(step(item.samples))
             text.add(model.bytes_of(tokens[-1]), item.at_samples)
@@ -191,7 +192,7 @@ class Bench:
         self.slots = ListeningSlots(model, count=streams, tokens_per_slot=200, page_tokens=page_tokens)
         self.stepper = ListeningStepper(
             self.slots,
-            Handover(asyncio.get_running_loop()),
+            Outlets(asyncio.get_running_loop()),
             batches=(1, streams),
             penalty=None,
             restart_after=restart_after,
@@ -203,11 +204,11 @@ class Bench:
     def pages(self) -> tuple[int, int]:
         return self.slots.encoder_cache.free_pages, self.slots.decoder_cache.free_pages
 
-    def open(self) -> tuple[Stream, BlockCutter]:
-        stream = Stream(
-            DELAY,
-            Outlet[Transcript](1000, on_taken=lambda: None),
-            deque(maxlen=self._replay),
+    def open(self) -> tuple[ListeningRequest, BlockCutter]:
+        stream = ListeningRequest(
+            delay=DELAY,
+            outlet=Outlet[Transcript](1000, on_taken=lambda: None),
+            recent=deque(maxlen=self._replay),
         )
         self.stepper.submit(stream)
         self.settle()
@@ -313,7 +314,7 @@ async def test_a_stream_in_the_rut_begins_afresh_and_hears_the_newest_audio_agai
     def deaf(hidden: torch.Tensor) -> torch.Tensor:
         logits = real(hidden)
         if not bench.stepper.counters.restarts:
-            logits[:, tiny_model.markers.blank] = 1e6
+            logits[:, tiny_model.special_tokens.blank] = 1e6
         return logits
 
     monkeypatch.setattr(tiny_model.decoder, "logits", deaf)
@@ -341,7 +342,7 @@ async def test_an_hour_costs_the_same_at_its_end_as_at_its_beginning() -> None:
     )  # fmt: skip
     decoder = replace(encoder, vocab_size=40, head="tied", window=40, ada_norm_dim=4)
     model = VoxtralRealtime.random(
-        RealtimeConfig(encoder, decoder, mels=8), device=torch.device("cpu"), dtype=torch.float32
+        VoxtralArchitecture(encoder, decoder, mels=8), device=torch.device("cpu"), dtype=torch.float32
     )
     bench = Bench(model, 1)
     stream, cutter = bench.open()
@@ -419,7 +420,7 @@ async def test_ten_thousand_streams_leave_nothing_behind(tiny_model: VoxtralReal
                 group.create_task(callers(1250))
         await recognizer._loop.run(stepper._settle)
         assert refused
-        assert stepper._streams == {}
+        assert stepper._requests == {}
         assert sorted(stepper._free) == list(range(6))
         assert (stepper._slots.encoder_cache.free_pages, stepper._slots.decoder_cache.free_pages) == free
     assert asyncio.all_tasks() == tasks
@@ -479,20 +480,19 @@ async def test_a_stream_that_is_not_finite_ends_alone(
     bench = Bench(tiny_model, 2)
     bad, bad_cutter = bench.open()
     good, good_cutter = bench.open()
-    real = bench.stepper._programs[-1].step
-    program = bench.stepper._programs[-1]
 
-    def step(slots: Sequence[int], samples: Sequence[Samples]) -> list[int]:
-        return [FAILED if slot == bad.slot else token for slot, token in zip(slots, real(slots, samples), strict=True)]
+    def hear_all_but_one(step: CapturedStep[AudioBatch], slots: Sequence[int], samples: Sequence[Samples]) -> list[int]:
+        heard = zip(slots, hear(step, slots, samples), strict=True)
+        return [FAILED if slot == bad.slot else token for slot, token in heard]
 
-    monkeypatch.setattr(type(program), "step", lambda self, slots, samples: step(slots, samples))
+    monkeypatch.setattr("asr.voxtral.stepper.hear", hear_all_but_one)
     for stream, cutter in ((bad, bad_cutter), (good, good_cutter)):
         stream.items.extend([*cutter.push(speech(6, 1), 0.0), *cutter.flush(0.0)])
     bench.stepper.step()
     monkeypatch.undo()
     bench.settle()
     await asyncio.sleep(0)
-    with pytest.raises(RecognitionError, match="not-a-number"):
+    with pytest.raises(RecognitionError, match="became NaN"):
         await bad.outlet.take(1.0)
     *_, final = [await good.outlet.take(1.0) for _ in range(good.outlet.sent)]
     assert final.text == alone(tiny_model, speech(6, 1))[0]

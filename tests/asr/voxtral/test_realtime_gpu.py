@@ -15,11 +15,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from asr.voxtral.blocks import Block, BlockCutter
-from asr.voxtral.captured_step import StepProgram
+from asr.voxtral.audio_step import AudioBatch, hear
+from asr.voxtral.blocks import AudioBlock, BlockCutter
 from asr.voxtral.model import VoxtralRealtime
 from asr.voxtral.slots import ListeningSlots
 from asr.voxtral.timing import STEP_SAMPLES
+from llm.runtime.loop.captured_step import CapturedStep
 from llm.runtime.loop.graphs import GraphPool
 
 Speech = Callable[[int, int], NDArray[np.float32]]
@@ -76,15 +77,15 @@ def test_the_encoder_with_cuda_kernels_equals_that_without_in_the_interpreter() 
 def tokens_of(model: VoxtralRealtime, samples: NDArray[np.float32]) -> list[int]:
     """One turn of the second of three slots, in a batch of four."""
     slots = ListeningSlots(model, count=3, tokens_per_slot=200)
-    program = StepProgram.of(slots, 4, None, GraphPool(slots.device))
-    slots.warm(6, 1, lambda: program.step([1], [np.zeros(STEP_SAMPLES, np.float32)]))
+    step = CapturedStep(AudioBatch(slots, 4), GraphPool(slots.device))
+    slots.warm(6, 1, lambda: hear(step, [1], [np.zeros(STEP_SAMPLES, np.float32)]))
     slots.start(1, 6)
     cutter = BlockCutter(6)
     tokens: list[int] = []
     for item in [*cutter.push(samples, 0.0), *cutter.flush(0.0)]:
-        if isinstance(item, Block):
+        if isinstance(item, AudioBlock):
             slots.reserve(1)
-            tokens += program.step([1], [item.samples])
+            tokens += hear(step, [1], [item.samples])
     return tokens
 
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from asr.voxtral.audio_step import BlankPenalty, StepBatch
+from asr.voxtral.audio_step import AudioBatch, BlankPenalty
 from asr.voxtral.model import VoxtralRealtime
 from asr.voxtral.slots import ListeningSlots
 from asr.voxtral.timing import LEFT_PAD, LOOK_AHEAD_SAMPLES, START, STEP_SAMPLES
@@ -44,7 +44,7 @@ class Run:
         self.slots = ListeningSlots(
             model, count=streams, tokens_per_slot=200, page_tokens=PAGE_TOKENS, attention_backend=backend
         )
-        self.batch = StepBatch(self.slots, batch, penalty)
+        self.batch = AudioBatch(self.slots, batch, penalty)
         self.passes: dict[int, list[dict[str, Tensor]]] = {slot: [] for slot in range(streams)}
 
     def start(self, slot: int, delay: int) -> None:
@@ -59,8 +59,8 @@ class Run:
     def _run(self, slots: Sequence[int], blocks: Sequence[NDArray[np.float32]], *, keep: bool) -> None:
         self.batch.load(slots, blocks)
         fed = self.slots.tokens[list(slots)]
-        heard = self.batch.compute()
-        self.batch.keep(heard)
+        heard = self.batch.forward()
+        self.batch.commit(heard)
         result = self.batch.result.clone()
         for row, slot in enumerate(slots if keep else ()):
             named = {"mel": heard.mel, "encoded": heard.encoded, "audio": heard.audio, "logits": heard.logits}
@@ -162,7 +162,7 @@ def test_a_row_that_is_not_finite_fails_alone(model: VoxtralRealtime, speech: Sp
 @torch.inference_mode()
 def test_a_long_run_of_blanks_is_made_dearer(model: VoxtralRealtime, speech: Speech) -> None:
     penalty = BlankPenalty(after=2, slope=1.0, most=3.0)
-    batch = StepBatch(ListeningSlots(model, count=1, tokens_per_slot=100, page_tokens=PAGE_TOKENS), 1, penalty)
+    batch = AudioBatch(ListeningSlots(model, count=1, tokens_per_slot=100, page_tokens=PAGE_TOKENS), 1, penalty)
     batch.slots.warm(1, 0, lambda: (batch.load([0], [np.zeros(STEP_SAMPLES, np.float32)]), batch.run()))
     batch.slots.start(0, 1)
     blank, rival = 32, 100
@@ -170,10 +170,10 @@ def test_a_long_run_of_blanks_is_made_dearer(model: VoxtralRealtime, speech: Spe
     for _ in range(8):
         batch.slots.reserve(0)
         batch.load([0], [np.zeros(STEP_SAMPLES, np.float32)])
-        heard = batch.compute()
+        heard = batch.forward()
         logits = torch.full_like(heard.logits, -50.0)
         logits[0, blank], logits[0, rival] = 10.0, 7.5
-        batch.keep(heard._replace(logits=logits))
+        batch.commit(heard._replace(logits=logits))
         tokens.append(int(batch.result[0]))
     # the first two steps only fill up the delay; five blanks cost 3 > 2.5
     assert tokens == [blank] * 7 + [rival]

@@ -95,7 +95,7 @@ def test_bytes_of_text_and_of_markers(chat: ChatFormat) -> None:
     ids = chat.prompt((Message("user", "日本 naïve"),))
     assert b"".join(map(chat.bytes_of, ids)).decode() == "日本 naïve"
     assert ids[0] == 1
-    assert chat.bytes_of(chat.markers.tool_call) == b""
+    assert chat.bytes_of(chat.special_tokens.tool_call) == b""
 
 
 def test_other_tokenizers_are_refused(tekken: Path, tmp_path: Path) -> None:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import pytest
 
 from llm.interface import TextDelta, ToolCall
-from llm.ministral.chat_format import Markers
+from llm.ministral.chat_format import ChatSpecialTokens
 from llm.ministral.detokenize import Piece, ReplyPieces
 
-MARKERS = Markers(end=2, tool_call=9, arguments=32, think=34, end_think=35)
+MARKERS = ChatSpecialTokens(end=2, tool_call=9, arguments=32, think=34, end_think=35)
 TEXT = 1000  # id of the byte 0
 
 

@@ -12,7 +12,8 @@ from transformers import Ministral3Config, Ministral3ForCausalLM, MistralConfig,
 
 from llm.ministral.model import Ministral
 from llm.ministral.slots import ReplySlots
-from llm.ministral.token_step import FAILED, TokenProgram
+from llm.ministral.token_step import FAILED, TokenBatch, generate
+from llm.runtime.loop.captured_step import CapturedStep
 from llm.runtime.loop.graphs import GraphPool
 from llm.runtime.weights.checkpoint import Checkpoint, CheckpointError, CheckpointIncomplete, TensorMismatch
 
@@ -88,16 +89,16 @@ def slots_of(model: Ministral, count: int = 3) -> ReplySlots:
     return ReplySlots(model, count=count, cache_tokens=512, max_tokens=128, page_tokens=8)
 
 
-def program_of(slots: ReplySlots) -> TokenProgram:
-    return TokenProgram.of(slots, slots.count, GraphPool(CPU))
+def step_of(slots: ReplySlots) -> CapturedStep[TokenBatch]:
+    return CapturedStep(TokenBatch(slots, slots.count), GraphPool(CPU))
 
 
-def write(slots: ReplySlots, program: TokenProgram, rows: Sequence[int], tokens: int) -> list[list[int]]:
+def write(slots: ReplySlots, step: CapturedStep[TokenBatch], rows: Sequence[int], tokens: int) -> list[list[int]]:
     written: list[list[int]] = [[] for _ in rows]
     for _ in range(tokens):
         for row in rows:
             slots.reserve(row)
-        for row, token, so_far in zip(rows, program.step(rows), written, strict=True):
+        for row, token, so_far in zip(rows, generate(step, rows), written, strict=True):
             slots.add(row, token)
             so_far.append(token)
     return written
@@ -114,10 +115,10 @@ def test_tokens_equal_those_of_generate_alone_and_together(
     slots = slots_of(load(save(reference, tekken, tmp_path)))
     for row, prompt in enumerate(PROMPTS):
         slots.open(row, prompt, seed=0)
-    slots.read([(0, 10), (1, 3)])  # in pieces, packed with others
-    slots.read([(0, slots.unread(0)), (1, slots.unread(1)), (2, slots.unread(2))])
+    slots.prefill([(0, 10), (1, 3)])  # in pieces, packed with others
+    slots.prefill([(0, slots.prompt_remaining(0)), (1, slots.prompt_remaining(1)), (2, slots.prompt_remaining(2))])
 
-    written = write(slots, program_of(slots), [0, 1, 2], 30)
+    written = write(slots, step_of(slots), [0, 1, 2], 30)
 
     assert written == [generated(reference, prompt, 30) for prompt in PROMPTS]
 
@@ -125,10 +126,10 @@ def test_tokens_equal_those_of_generate_alone_and_together(
 def test_a_turn_reads_only_what_is_new_and_writes_the_same(tekken: Path, tmp_path: Path) -> None:
     reference = randomised(REFERENCES["ministral"]())
     slots = slots_of(load(save(reference, tekken, tmp_path)))
-    program = program_of(slots)
+    step = step_of(slots)
     assert slots.open(0, PROMPTS[0], seed=0) == 0
-    slots.read([(0, slots.unread(0))])
-    (answer,) = write(slots, program, [0], 13)
+    slots.prefill([(0, slots.prompt_remaining(0))])
+    (answer,) = write(slots, step, [0], 13)
     slots.free(0)
 
     turns = {
@@ -139,9 +140,9 @@ def test_a_turn_reads_only_what_is_new_and_writes_the_same(tekken: Path, tmp_pat
     }
     for prompt, known in turns.values():
         assert slots.open(1, prompt, seed=0) == known
-        if slots.unread(1):
-            slots.read([(1, slots.unread(1))])
-        assert write(slots, program, [1], 10) == [generated(reference, prompt, 10)]
+        if slots.prompt_remaining(1):
+            slots.prefill([(1, slots.prompt_remaining(1))])
+        assert write(slots, step, [1], 10) == [generated(reference, prompt, 10)]
         slots.free(1)
     assert slots.free_pages == 64
 
@@ -149,13 +150,13 @@ def test_a_turn_reads_only_what_is_new_and_writes_the_same(tekken: Path, tmp_pat
 def test_a_beginning_is_shared_while_it_is_still_in_use(tekken: Path, tmp_path: Path) -> None:
     reference = randomised(REFERENCES["ministral"]())
     slots = slots_of(load(save(reference, tekken, tmp_path)))
-    program = program_of(slots)
+    step = step_of(slots)
     slots.open(0, PROMPTS[0], seed=0)
-    slots.read([(0, slots.unread(0))])
-    write(slots, program, [0], 3)
+    slots.prefill([(0, slots.prompt_remaining(0))])
+    write(slots, step, [0], 3)
     assert slots.open(1, PROMPTS[0], seed=0) == 40  # whole pages
-    slots.read([(1, slots.unread(1))])
-    both = write(slots, program, [0, 1], 10)
+    slots.prefill([(1, slots.prompt_remaining(1))])
+    both = write(slots, step, [0, 1], 10)
     expected = generated(reference, PROMPTS[0], 13)
     assert both == [expected[3:], expected[:10]]
 
@@ -167,9 +168,9 @@ def test_sampling_depends_on_the_seed_alone(tekken: Path, tmp_path: Path) -> Non
         slots = slots_of(model)
         for row, seed in rows.items():
             slots.open(row, PROMPTS[2], seed, temperature=5.0, top_p=0.9)
-            if slots.unread(row):
-                slots.read([(row, slots.unread(row))])
-        return write(slots, program_of(slots), list(rows), tokens)[list(rows).index(asked)]
+            if slots.prompt_remaining(row):
+                slots.prefill([(row, slots.prompt_remaining(row))])
+        return write(slots, step_of(slots), list(rows), tokens)[list(rows).index(asked)]
 
     alone = sampled({0: 7}, 0)
     assert sampled({1: 8, 2: 7}, 2) == alone
@@ -182,10 +183,10 @@ def test_a_row_that_is_not_a_number_fails_alone(tekken: Path, tmp_path: Path) ->
     slots = slots_of(model)
     for row in (0, 1):
         slots.open(row, PROMPTS[row], seed=0)
-    slots.read([(row, slots.unread(row)) for row in (0, 1)])
+    slots.prefill([(row, slots.prompt_remaining(row)) for row in (0, 1)])
     page = int(slots.cache.tables[0, 0])
     slots.cache.values[:, page] = torch.nan
-    tokens = program_of(slots).step([0, 1])
+    tokens = generate(step_of(slots), [0, 1])
     assert tokens[0] == FAILED
     assert tokens[1] != FAILED
 

@@ -193,7 +193,7 @@ async def test_one_failing_step_is_heard_by_all_and_forgotten(
     async with speak(engine) as utterance:
         await anext(utterance)
         with monkeypatch.context() as patched:
-            patched.setattr("tts.voxtral.stepper.SpeechStepper._speak", broken)
+            patched.setattr("tts.voxtral.stepper.SpeechStepper._synthesize", broken)
             with pytest.raises(Exception, match="the speech engine failed"):
                 [chunk async for chunk in utterance]
     assert "a step of SpeechStepper failed" in caplog.text
@@ -219,7 +219,7 @@ async def test_a_stalled_engine_counts_as_unreachable(model: VoxtralTTS, loop: S
     async with VoxtralSynthesizer(config(stall_timeout_s=0.05), loop, model) as engine, asyncio.TaskGroup() as tasks:
         tasks.create_task(loop.run(lambda: release.wait(5.0)))
         await asyncio.sleep(0)
-        with pytest.raises(EngineUnreachable, match=r"did not answer for 0\.05 s"):
+        with pytest.raises(EngineUnreachable, match=r"did nothing for 0\.05 s"):
             await chunks_of(speak(engine))
         release.set()
 
@@ -331,8 +331,8 @@ async def test_ten_thousand_utterances_leave_nothing_behind(
         await calls(limit=UTTERANCES)
         gc.collect()
         assert (stepper._slots.free_pages, len(asyncio.all_tasks()), threading.active_count()) == before
-        assert len(stepper._scheduler._free) == CALLS
-        assert stepper._jobs == {}
+        assert len(stepper._free) == CALLS
+        assert stepper._requests == {}
         assert process.memory_info().rss - memory < 4e6
     assert sum(ended.values()) == UTTERANCES
     assert 0.31 < ended["cancelled"] / UTTERANCES < 0.36

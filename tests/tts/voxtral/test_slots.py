@@ -46,7 +46,7 @@ def draw(batch: FrameBatch, selected: list[int]) -> None:
 def speak(slots: SpeechSlots, batch: FrameBatch, kept: list[int]) -> list[Frame]:
     for slot in kept:
         slots.reserve(slot)
-    batch.keep(kept)
+    batch.commit(kept)
     batch.decode()
     batch.advance()
     return [(codes.clone(), samples.clone()) for codes, samples in zip(batch.codes, batch.samples, strict=True)]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from llm.runtime.attention import Segment
 from llm.runtime.cache import CacheFull, PagedCache
 from llm.runtime.decoder import Decoder
-from llm.runtime.loop.outlet import Handover
+from llm.runtime.loop.outlet import Outlets
 from tts.chunks import SpeakingRate
 from tts.interface import EngineBusy, EngineUnreachable, SynthesisError
 from tts.voxtral.codebooks import END
@@ -21,7 +21,7 @@ from tts.voxtral.frame_step import FrameBatch
 from tts.voxtral.model import VoxtralTTS
 from tts.voxtral.slots import SpeechSlots, Start
 from tts.voxtral.stepper import SpeechStepper
-from tts.voxtral.utterance import Job
+from tts.voxtral.utterance import SpeechRequest
 
 GOLDEN = Path(__file__).parents[2] / "data" / "voxtral-tts"
 SAME = 2e-5  # waveform tolerance of the golden set: other batch sizes multiply matrices in another order
@@ -53,28 +53,28 @@ class Bench:
         self.pages = pages
         self.stepper = SpeechStepper(
             self.slots,
-            Handover(Here()),
+            Outlets(Here()),
             batches=batches,
             prefill_tokens=1,
             guidance=1.2,
             clock=lambda: self.now_s,
         )
         self.now_s = 0.0
-        self.heard: dict[Job, list[NDArray[np.float32]]] = {}
+        self.heard: dict[SpeechRequest, list[NDArray[np.float32]]] = {}
 
-    def submit(self, which: int, *, expected_frames: int = FRAMES, lead: int = 2) -> Job:
-        job = Job.of(
+    def submit(self, which: int, *, expected_frames: int = FRAMES, lead: int = 2) -> SpeechRequest:
+        job = SpeechRequest.of(
             "x" * 20,
             TEXTS[which],
             voice="casual_male",
             seed=which,
             sample_rate_hz=24000,
             expected_frames=expected_frames,
-            most_frames=FRAMES,
+            max_frames=FRAMES,
             lead_frames=lead,
-            changed=lambda: None,
+            wake=lambda: None,
         )
-        job.row.submitted_s = self.now_s
+        job.submitted_s = self.now_s
         self.heard[job] = []
         self.stepper.submit(job)
         return job
@@ -85,7 +85,7 @@ class Bench:
         self.stepper.step()
         self.now_s += 0.01
         for job, parts in self.heard.items():
-            while job.outlet.sent > job.outlet.taken and not job.row.is_cancelled:
+            while job.outlet.sent > job.outlet.taken and not job.is_cancelled:
                 parts.append((await job.outlet.take(STALL_S)).samples)
         return True
 
@@ -93,7 +93,7 @@ class Bench:
         while await self.step():
             pass
 
-    def samples(self, job: Job) -> NDArray[np.float32]:
+    def samples(self, job: SpeechRequest) -> NDArray[np.float32]:
         return np.concatenate(self.heard[job])
 
 
@@ -109,7 +109,7 @@ def alone(model: VoxtralTTS, which: int, frames: int = FRAMES) -> NDArray[np.flo
         batch.begin()
         for step in range(model.config.flow.euler_steps):
             batch.euler(step)
-        batch.keep([0])
+        batch.commit([0])
         batch.decode()
         batch.advance()
         codes.append(batch.codes[0].clone())
@@ -144,9 +144,9 @@ async def test_together_as_alone(model: VoxtralTTS) -> None:
 
 async def test_ragged_joins_and_leaves_as_alone(model: VoxtralTTS) -> None:
     bench = Bench(model, count=3, batches=(1, 2, 3))
-    jobs: dict[int, Job] = {}
+    jobs: dict[int, SpeechRequest] = {}
     for which in range(5):
-        while len(bench.stepper._jobs) == 3:
+        while len(bench.stepper._requests) == 3:
             await bench.step()
         jobs[which] = bench.submit(which)
         for _ in range(which + 3):
@@ -170,20 +170,20 @@ async def test_cancelled_between_euler_steps(
     victim = jobs[1]
 
     def cancel(step: int) -> None:
-        if step == at and victim.row.frames == 4:
-            victim.row.is_cancelled = True
+        if step == at and victim.frames == 4:
+            victim.is_cancelled = True
             victim.outlet.close()
 
     during_euler.append(cancel)
-    while not victim.row.is_cancelled:
+    while not victim.is_cancelled:
         await bench.step()
     assert victim.euler_steps == 4 * 7 + at + 1
     newcomer = bench.submit(3)
     await bench.step()
-    assert newcomer.row.slot == victim.row.slot
+    assert newcomer.slot == victim.slot
     await bench.run()
     assert victim.euler_steps == 4 * 7 + at + 1
-    assert victim.row.frames == 4
+    assert victim.frames == 4
     assert bench.stepper.counters.frames_dropped == 1
     np.testing.assert_array_equal(bench.samples(jobs[0]), undisturbed.samples(plain[0]))
     np.testing.assert_array_equal(bench.samples(jobs[2]), undisturbed.samples(plain[2]))
@@ -220,7 +220,7 @@ async def test_a_frame_that_nobody_wants_ends_between_euler_steps(
 
     def cancel_all(step: int) -> None:
         for job in jobs:
-            job.row.is_cancelled = step == 2
+            job.is_cancelled = step == 2
 
     during_euler.append(cancel_all)
     await bench.run()
@@ -243,17 +243,17 @@ async def test_held_then_resumed_speaks_the_same_samples(
     launched: list[int] = []
 
     def hold(step: int) -> None:
-        if step == at and held.row.frames == 3 and not launched:
-            held.row.is_held = True
+        if step == at and held.frames == 3 and not launched:
+            held.is_held = True
             launched.append(held.euler_steps)
 
     during_euler.append(hold)
     for _ in range(12):
         await bench.step()
-    assert held.row.is_held
-    assert held.row.frames == 3
+    assert held.is_held
+    assert held.frames == 3
     assert [held.euler_steps] == launched
-    held.row.is_held = False
+    held.is_held = False
     await bench.run()
     assert held.euler_steps == 7 * FRAMES + at + 1  # the dropped frame was begun again
     for job, other in zip(jobs, plain, strict=True):
@@ -267,11 +267,11 @@ async def test_a_row_that_becomes_not_a_number_fails_alone(model: VoxtralTTS) ->
 
     bench = Bench(model)
     jobs = [bench.submit(which) for which in range(3)]
-    while jobs[1].row.frames < 3:
+    while jobs[1].frames < 3:
         await bench.step()
-    bench.slots.hidden[jobs[1].row.slot] = float("nan")
+    bench.slots.hidden[jobs[1].slot] = float("nan")
     await bench.run()
-    with pytest.raises(SynthesisError, match="not-a-number"):
+    with pytest.raises(SynthesisError, match="NaN"):
         await jobs[1].outlet.take(STALL_S)
     for sound in (0, 2):
         np.testing.assert_array_equal(bench.samples(jobs[sound]), undisturbed.samples(plain[sound]))
@@ -288,7 +288,7 @@ async def test_no_page_for_the_next_frame_ends_that_utterance_alone(
     reserve = SpeechSlots.reserve
 
     def refuse(slots: SpeechSlots, slot: int) -> None:
-        if slot == poor.row.slot and poor.row.frames == 2:
+        if slot == poor.slot and poor.frames == 2:
             raise CacheFull("no page")
         reserve(slots, slot)
 
@@ -304,7 +304,7 @@ async def test_prompts_that_do_not_fit_together_begin_one_by_one(
     model: VoxtralTTS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Bench(model)
-    bench.stepper._scheduler._prefill_tokens = 100
+    bench.stepper._prefill_tokens = 100
     jobs = [bench.submit(which) for which in range(3)]
     bench.slots.warm("casual_male", 0)
     prefill = Decoder.prefill
@@ -333,11 +333,11 @@ async def test_who_finds_no_slot_is_refused_and_a_cancelled_slot_is_given_again(
     await second.outlet.admitted(STALL_S)
     with pytest.raises(EngineBusy, match="all 2 slots"):
         await third.outlet.admitted(STALL_S)
-    first.row.is_cancelled = True
+    first.is_cancelled = True
     fourth = bench.submit(3)
     await bench.step()
     await fourth.outlet.admitted(STALL_S)
-    assert fourth.row.slot == first.row.slot
+    assert fourth.slot == first.slot
 
 
 async def test_who_would_not_fit_the_cache_is_refused(model: VoxtralTTS) -> None:
@@ -352,16 +352,16 @@ async def test_who_would_not_fit_the_cache_is_refused(model: VoxtralTTS) -> None
     np.testing.assert_allclose(bench.samples(small), alone(model, 0), atol=SAME)
 
 
-async def test_no_frame_is_synthesised_beyond_the_lead(model: VoxtralTTS) -> None:
+async def test_no_frame_is_synthesized_beyond_the_lead(model: VoxtralTTS) -> None:
     bench = Bench(model)
     job = bench.submit(0, lead=3)
     while bench.stepper.next_deadline() is not None:
         bench.stepper.step()
-    assert job.row.frames == 3
+    assert job.frames == 3
     await job.outlet.take(STALL_S)
     assert bench.stepper.next_deadline() is not None
     bench.stepper.step()
-    assert job.row.frames == 4
+    assert job.frames == 4
     assert bench.stepper.next_deadline() is None
 
 
@@ -371,7 +371,7 @@ async def test_the_end_frame_ends_the_utterance(model: VoxtralTTS, monkeypatch: 
     semantic = FlowHead.semantic
 
     def end_after_four(head: FlowHead, hidden: torch.Tensor) -> torch.Tensor:
-        return semantic(head, hidden) if job.row.frames < 4 else torch.full((len(hidden),), END)
+        return semantic(head, hidden) if job.frames < 4 else torch.full((len(hidden),), END)
 
     with monkeypatch.context() as patched:
         patched.setattr(FlowHead, "semantic", end_after_four)
@@ -392,7 +392,7 @@ async def test_an_utterance_without_a_frame_is_an_error(model: VoxtralTTS, monke
 async def test_a_failed_step_ends_all_and_the_next_utterance_is_whole(model: VoxtralTTS) -> None:
     bench = Bench(model)
     jobs = [bench.submit(which) for which in range(2)]
-    while jobs[1].row.frames < 2:
+    while jobs[1].frames < 2:
         await bench.step()
     bench.stepper.fail(RuntimeError("device lost"))
     for job in jobs:

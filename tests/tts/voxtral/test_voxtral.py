@@ -13,7 +13,7 @@ from tts.interface import VoiceNotFound
 from tts.voices import LANGUAGES, PRESETS, find_voice
 from tts.voxtral.frame_step import FrameBatch
 from tts.voxtral.model import VoxtralConfig, VoxtralTTS
-from tts.voxtral.prompt import Markers, load_voice
+from tts.voxtral.prompt import PromptSpecialTokens, load_voice
 from tts.voxtral.slots import SpeechSlots, Start
 
 GOLDEN = Path(__file__).parents[2] / "data" / "voxtral-tts"
@@ -31,7 +31,7 @@ def copy(tmp_path: Path) -> Path:
 
 def test_a_prompt_is_laid_out_as_published() -> None:
     text = [42572, 1395, 1261, 15568, 5970, 1033]
-    ids = Markers().voice_part(147) + Markers().text_part(text)
+    ids = PromptSpecialTokens().voice_part(147) + PromptSpecialTokens().text_part(text)
     assert ids == [1, 25, *[24] * 147, 36, *text, 35, 25]
     assert len(ids) == 158
 
@@ -88,7 +88,7 @@ def test_a_random_model_speaks_in_bfloat16() -> None:
             batch.euler(step)
         for slot in (0, 1):
             slots.reserve(slot)
-        batch.keep([0, 1])
+        batch.commit([0, 1])
         batch.decode()
         batch.advance()
         assert batch.finite.all()

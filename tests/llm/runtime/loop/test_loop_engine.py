@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from llm.runtime.loop.engine import LoopEngine
-from llm.runtime.loop.outlet import Handover
+from llm.runtime.loop.errors import EngineErrors
+from llm.runtime.loop.outlet import Outlets
 from llm.runtime.loop.step_loop import StepLoop, Steppable
 
 
@@ -32,8 +33,15 @@ class Stepper:
 
 
 class Engine(LoopEngine[Stepper]):
-    name = "the engine"
-    unreachable = NoDevice
+    errors = EngineErrors(
+        engine="the engine",
+        slots="slots",
+        retry="try again",
+        cache_setting="cache",
+        failed=RuntimeError,
+        busy=RuntimeError,
+        unreachable=NoDevice,
+    )
 
     def __init__(self, loop: StepLoop, device: str = "cpu") -> None:
         super().__init__(loop)
@@ -41,7 +49,7 @@ class Engine(LoopEngine[Stepper]):
         self.stops: list[str] = []
         self.device: torch.device | None = None
 
-    def _prepare(self, handover: Handover) -> Stepper:
+    def _prepare(self, outlets: Outlets) -> Stepper:
         self.device = self._open_device(self._name_of_device)
         return Stepper(self.stops)
 

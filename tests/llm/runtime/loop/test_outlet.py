@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from llm.runtime.loop.outlet import Handover, Outlet
+from llm.runtime.loop.outlet import Outlet, Outlets
 
 STALL_S = 5.0
 
@@ -14,11 +14,11 @@ def outlet(capacity: int = 2) -> tuple[Outlet[int], list[str]]:
 
 async def test_items_arrive_in_order_and_then_the_end() -> None:
     out, taken = outlet()
-    handover = Handover(asyncio.get_running_loop())
+    outlets = Outlets(asyncio.get_running_loop())
     for item in (1, 2):
-        handover.send(out, item)
-    handover.finish(out)
-    await asyncio.to_thread(handover.flush)
+        outlets.send(out, item)
+    outlets.finish(out)
+    await asyncio.to_thread(outlets.flush)
     assert [await out.take(STALL_S), await out.take(STALL_S)] == [1, 2]
     with pytest.raises(StopAsyncIteration):
         await out.take(STALL_S)
@@ -34,24 +34,24 @@ async def test_a_step_wakes_the_event_loop_once() -> None:
             calls.append(function)
             loop.call_soon(function, *args)
 
-    handover = Handover(Loop())
-    outlets = [outlet()[0] for _ in range(5)]
-    for out in outlets:
-        handover.send(out, 7)
-    handover.flush()
-    handover.flush()
-    assert [await out.take(STALL_S) for out in outlets] == [7] * 5
+    outlets = Outlets(Loop())
+    five = [outlet()[0] for _ in range(5)]
+    for out in five:
+        outlets.send(out, 7)
+    outlets.flush()
+    outlets.flush()
+    assert [await out.take(STALL_S) for out in five] == [7] * 5
     assert len(calls) == 1
 
 
 async def test_room_is_what_the_consumer_has_left() -> None:
     out, _ = outlet(capacity=2)
-    handover = Handover(asyncio.get_running_loop())
-    handover.send(out, 1)
+    outlets = Outlets(asyncio.get_running_loop())
+    outlets.send(out, 1)
     assert out.has_room
-    handover.send(out, 2)
+    outlets.send(out, 2)
     assert not out.has_room
-    handover.flush()
+    outlets.flush()
     await out.take(STALL_S)
     assert out.has_room
 
@@ -71,12 +71,12 @@ async def test_paused_keeps_what_comes() -> None:
 
 async def test_closed_drops_what_waits_and_what_comes() -> None:
     out, _ = outlet()
-    handover = Handover(asyncio.get_running_loop())
+    outlets = Outlets(asyncio.get_running_loop())
     out.deliver(1)
-    handover.send(out, 2)
-    handover.finish(out, ValueError("too late"))
+    outlets.send(out, 2)
+    outlets.finish(out, ValueError("too late"))
     out.close()
-    handover.flush()
+    outlets.flush()
     await asyncio.sleep(0)
     with pytest.raises(StopAsyncIteration):
         await out.take(STALL_S)
@@ -94,11 +94,11 @@ async def test_an_error_comes_after_the_items_before_it() -> None:
 
 async def test_a_stream_is_admitted_or_refused() -> None:
     welcome, refused = outlet()[0], outlet()[0]
-    handover = Handover(asyncio.get_running_loop())
-    handover.answer(welcome)
-    handover.finish(welcome, ValueError("failed later"))
-    handover.answer(refused, ValueError("all slots are taken"))
-    handover.flush()
+    outlets = Outlets(asyncio.get_running_loop())
+    outlets.answer(welcome)
+    outlets.finish(welcome, ValueError("failed later"))
+    outlets.answer(refused, ValueError("all slots are taken"))
+    outlets.flush()
     await welcome.admitted(STALL_S)
     with pytest.raises(ValueError, match="later"):
         await welcome.take(STALL_S)
@@ -125,6 +125,6 @@ async def test_a_stalled_producer_is_noticed() -> None:
 def test_a_closed_event_loop_is_no_error() -> None:
     loop = asyncio.new_event_loop()
     loop.close()
-    handover = Handover(loop)
-    handover.send(outlet()[0], 1)
-    handover.flush()
+    outlets = Outlets(loop)
+    outlets.send(outlet()[0], 1)
+    outlets.flush()

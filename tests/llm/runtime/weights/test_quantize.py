@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from llm.runtime.weights.quantize import Quantisation, QuantisationUnavailable, quantise
+from llm.runtime.weights.quantize import Quantization, QuantizationUnavailable, quantize
 
 
 def network() -> nn.Module:
@@ -14,22 +14,22 @@ def network() -> nn.Module:
 
 def test_none_changes_nothing() -> None:
     plain = network()
-    quantise(plain, "none")
+    quantize(plain, "none")
     assert all(type(parameter) is nn.Parameter for parameter in plain.parameters())
 
 
 def test_without_torchao_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llm.runtime.weights.quantize.find_spec", lambda name: None)
-    with pytest.raises(QuantisationUnavailable, match="pip install torchao"):
-        quantise(network(), "int8")
+    with pytest.raises(QuantizationUnavailable, match="pip install torchao"):
+        quantize(network(), "int8")
 
 
 @pytest.mark.skipif(find_spec("torchao") is None, reason="torchao is not installed")
 @pytest.mark.filterwarnings("ignore")  # torchao warns of what it lacks when it is imported
 @pytest.mark.parametrize("kind", ["int8", "fp8"])
-def test_eight_bits_are_nearly_as_good(kind: Quantisation) -> None:
+def test_eight_bits_are_nearly_as_good(kind: Quantization) -> None:
     plain, small = network(), network()
-    quantise(small, kind)
+    quantize(small, kind)
     x = torch.randn(4, 64, generator=torch.Generator().manual_seed(1))
     expected = plain(x)
     error = (small(x) - expected).norm() / expected.norm()
