@@ -248,29 +248,6 @@ async def test_a_flush_takes_the_padding_in_steps_shared_with_other_streams(
     assert bench.settle() == 3
 
 
-async def test_a_slot_given_up_amid_a_step_waits_for_whoever_asked_after_it(
-    tiny_model: VoxtralRealtime, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Left after the step has looked for slots to free and before it admits: nobody is told that all are taken."""
-    bench = Bench(tiny_model, 2)
-    first, second = bench.open()[0], bench.open()[0]
-    first.is_gone = True
-    newcomers = [Stream(DELAY, Outlet[Transcript](9, on_taken=lambda: None), deque()) for _ in range(2)]
-    finish = Handover.finish
-
-    def finish_late(*arguments: Any) -> None:
-        monkeypatch.undo()
-        second.is_gone = True
-        for stream in newcomers:
-            bench.stepper.submit(stream)
-        finish(*arguments)
-
-    monkeypatch.setattr(Handover, "finish", finish_late)
-    bench.settle()
-    for stream in newcomers:
-        await stream.outlet.admitted(PATIENCE_S)
-
-
 async def test_the_deadline_is_that_of_the_most_urgent_stream(tiny_model: VoxtralRealtime, speech: Speech) -> None:
     bench = Bench(tiny_model, 2)
     one, cutter = bench.open()

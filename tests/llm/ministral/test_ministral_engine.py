@@ -26,16 +26,13 @@ from llm.interface import (
 )
 from llm.ministral.engine import MinistralLanguageModel
 from llm.ministral.model import Ministral
-from llm.ministral.reply import Job
 from llm.ministral.token_step import TokenBatch
-from llm.runtime.loop.outlet import Handover
 from llm.runtime.loop.step_loop import StepLoop
 
 COUNT = (Message("user", "Count to twenty."),)
 STORY = (Message("user", "Tell me a story."),)
 SUM = (Message("user", "What is twelve times seven?"),)
 TIME = (Message("user", "What time is it?"),)
-PATIENCE_S = 30.0
 CLOCK = Tool("current_time", "The time.", {"type": "object", "properties": {}})
 
 Open = Callable[..., AbstractAsyncContextManager[MinistralLanguageModel]]
@@ -124,35 +121,6 @@ async def test_one_step_after_cancelling_the_slot_is_free(open_engine: Open) -> 
             async with engine.reply(STORY) as reply:
                 await anext(reply)
         assert await text_of(engine, SUM)
-
-
-async def test_a_slot_given_up_amid_a_step_waits_for_whoever_asked_after_it(
-    open_engine: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Cancelled after the step has looked for slots to free and before it admits: nobody is told that all are taken."""
-    here = asyncio.get_running_loop()
-    has_happened = asyncio.Event()
-    finish = Handover.finish
-    async with open_engine(slots=2) as engine:
-        first, second = [await engine.reply(STORY).__aenter__() for _ in range(2)]
-        newcomers: list[Job] = []
-
-        async def meanwhile() -> None:
-            second.cancel()
-            newcomers.extend([await engine._begin(SUM, (), Sampling()) for _ in range(2)])
-            has_happened.set()
-
-        def finish_late(*arguments: Any) -> None:
-            monkeypatch.undo()
-            asyncio.run_coroutine_threadsafe(meanwhile(), here).result(PATIENCE_S)
-            finish(*arguments)
-
-        monkeypatch.setattr(Handover, "finish", finish_late)
-        first.cancel()
-        async with asyncio.timeout(PATIENCE_S):
-            await has_happened.wait()
-        for job in newcomers:
-            await job.outlet.admitted(PATIENCE_S)
 
 
 async def test_a_reply_too_many_is_refused(open_engine: Open) -> None:

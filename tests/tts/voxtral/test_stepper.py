@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -188,28 +187,6 @@ async def test_cancelled_between_euler_steps(
     np.testing.assert_array_equal(bench.samples(jobs[0]), undisturbed.samples(plain[0]))
     np.testing.assert_array_equal(bench.samples(jobs[2]), undisturbed.samples(plain[2]))
     np.testing.assert_allclose(bench.samples(newcomer), alone(model, 3), atol=SAME)
-
-
-async def test_a_slot_given_up_amid_a_step_waits_for_whoever_asked_after_it(
-    model: VoxtralTTS, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Cancelled after the step has looked for slots to free and before it admits: nobody is told that all are taken."""
-    bench = Bench(model, count=2)
-    first, second = bench.submit(0), bench.submit(1)
-    await bench.step()
-    first.row.is_cancelled = True
-    newcomers: list[Job] = []
-    finish = Handover.finish
-
-    def finish_late(*arguments: Any) -> None:
-        monkeypatch.undo()
-        second.row.is_cancelled = True
-        newcomers.extend(bench.submit(which) for which in (2, 3))
-        finish(*arguments)
-
-    monkeypatch.setattr(Handover, "finish", finish_late)
-    await bench.run()
-    assert [len(bench.heard[job]) for job in newcomers] == [FRAMES + 1] * 2
 
 
 async def test_a_frame_that_nobody_wants_ends_between_euler_steps(
