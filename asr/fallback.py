@@ -1,12 +1,10 @@
-"""A list of recognisers as one: a stream that fails is opened on the next, which hears the turn from its beginning.
+"""A list of recognizers as one: a stream that fails is opened on the next, which hears the turn from its beginning.
 
-Between turns it goes back to an engine that is preferred and well again.
+Between turns it goes back to an engine that is preferred and healthy again.
 """
 
-import logging
 from collections import deque
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -24,40 +22,35 @@ from asr.interface import (
     Transcript,
     Word,
 )
-from llm.failover import Health
-
-logger = logging.getLogger(__name__)
+from llm.failover import Failover, FailoverErrors, Health
 
 MEMORY_SAMPLES = 30 * SAMPLE_RATE_HZ  # of a turn, to be heard again; the beginning of a longer one is lost
+ERRORS = FailoverErrors("recognition", RecognitionError, of_caller=(AudioRejected,), of_stream=(LanguageNotSupported,))
 
 
 class FallbackRecognizer:
-    """Prefers the first engine that has not failed of late."""
+    """Prefers the first engine that is not cooling down after a failure."""
 
     def __init__(self, engines: Sequence[Recognizer]) -> None:
         self._health = Health(engines)
 
     def listen(self, *, language: str | None = None) -> Recognition:
         """A stream of the first engine that lets us in."""
-        return _FallbackRecognition(self._health, language)
+        return _FallbackRecognition(Failover(self._health, ERRORS), language)
 
 
 class _FallbackRecognition:
     """The stream of one engine after the other; when all have failed, the last one's error is the stream's."""
 
-    def __init__(self, health: Health[Recognizer], language: str | None) -> None:
-        self._health = health
+    def __init__(self, failover: Failover[Recognizer], language: str | None) -> None:
+        self._failover = failover
         self._language = language
-        self._untried = health.order()
-        self._tried: Recognizer = self._untried[0]
-        self._stack = AsyncExitStack()
         self._stream: Recognition | None = None
         self._turn: deque[NDArray[np.float32] | None] = deque()  # since the last final; None is a flush
         self._turn_samples = 0
         self._pushed_samples = 0
         self._offset_samples = 0  # of the current engine's positions
         self._is_between_turns = False
-        self._unsuited: list[Recognizer] = []  # without the language
 
     async def __aenter__(self) -> Self:
         await self._open_next()
@@ -66,7 +59,7 @@ class _FallbackRecognition:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._stack.aclose()
+        await self._failover.aclose()
 
     def __aiter__(self) -> Self:
         return self
@@ -75,18 +68,18 @@ class _FallbackRecognition:
         assert self._stream is not None
         if self._is_between_turns:
             self._is_between_turns = False
-            await self._go_back()
+            await self._failover.go_back(self._listen, self._catch_up)
         try:
             transcript = await anext(self._stream)
         except RecognitionError as error:
-            self._pass_over(error)
+            self._failover.fail_over(error)
             await self._open_next()
             return await self.__anext__()
         if transcript.is_final:
             self._forget_turn()
             self._is_between_turns = True
-            self._untried = self._others()
-        return self._shifted(transcript)
+            self._failover.renew()
+        return self._shift(transcript)
 
     def push(self, samples: NDArray[np.float32]) -> None:
         """Take the next samples; remembered until they are transcribed."""
@@ -119,32 +112,10 @@ class _FallbackRecognition:
     async def _open_next(self) -> None:
         """Open the next engine that lets us in, and let it hear what has not been transcribed."""
         self._stream = None
-        await self._stack.aclose()
-        while True:
-            self._tried = self._untried.pop(0)
-            try:
-                stream = await self._stack.enter_async_context(self._tried.listen(language=self._language))
-            except RecognitionError as error:
-                self._pass_over(error)
-            else:
-                break
-        self._catch_up(stream)
+        self._catch_up(await self._failover.open_next(self._listen))
 
-    async def _go_back(self) -> None:
-        """Open the preferred engine if it is another and well again; until it lets us in, the current one listens."""
-        best = self._suited()[0]
-        if best is self._tried or not self._health.is_well(best):
-            return
-        stack = AsyncExitStack()
-        try:
-            stream = await stack.enter_async_context(best.listen(language=self._language))
-        except RecognitionError as error:
-            self._note(best, error)
-            return
-        left, self._stack, self._tried = self._stack, stack, best
-        self._untried = self._others()
-        self._catch_up(stream)
-        await left.aclose()
+    def _listen(self, engine: Recognizer) -> Recognition:
+        return engine.listen(language=self._language)
 
     def _catch_up(self, stream: Recognition) -> None:
         """Listen with this stream, which hears what has not been transcribed."""
@@ -156,29 +127,7 @@ class _FallbackRecognition:
                 stream.push(samples)
         self._stream = stream
 
-    def _pass_over(self, error: RecognitionError) -> None:
-        """Leave the current engine for the next; raises its error if that is the caller's doing, or there is none."""
-        if isinstance(error, AudioRejected):
-            raise error
-        self._note(self._tried, error)
-        if not self._untried:
-            raise error
-        logger.warning("recognition failed, another engine stands in: %s", error)
-
-    def _suited(self) -> list[Recognizer]:
-        """The engines that know the language, the one to try first first."""
-        return [engine for engine in self._health.order() if engine not in self._unsuited]
-
-    def _others(self) -> list[Recognizer]:
-        return [engine for engine in self._suited() if engine is not self._tried]
-
-    def _note(self, engine: Recognizer, error: RecognitionError) -> None:
-        if isinstance(error, LanguageNotSupported):  # it serves other callers as well as ever
-            self._unsuited.append(engine)
-        else:
-            self._health.failed(engine)
-
-    def _shifted(self, transcript: Transcript) -> Transcript:
+    def _shift(self, transcript: Transcript) -> Transcript:
         """Positions since the recognition began, whichever engine heard it."""
         offset = self._offset_samples
         words = tuple(Word(w.text, w.start_samples + offset, w.end_samples + offset) for w in transcript.words)

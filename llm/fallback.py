@@ -1,12 +1,10 @@
 """A list of language models as one: a reply that fails before its first word is asked of the next model."""
 
-import logging
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
-from llm.failover import Health
+from llm.failover import Failover, FailoverErrors, Health
 from llm.interface import (
     AS_SET,
     ContextTooLong,
@@ -21,11 +19,11 @@ from llm.interface import (
     ToolCall,
 )
 
-logger = logging.getLogger(__name__)
+ERRORS = FailoverErrors("a reply", LanguageModelError, of_caller=(ContextTooLong,))
 
 
 class FallbackLanguageModel:
-    """Prefers the first model that has not failed of late."""
+    """Prefers the first model that is not cooling down after a failure."""
 
     def __init__(self, models: Sequence[LanguageModel]) -> None:
         self._health = Health(models)
@@ -33,25 +31,26 @@ class FallbackLanguageModel:
     def reply(self, messages: Sequence[Message], tools: Sequence[Tool] = (), sampling: Sampling = AS_SET) -> Reply:
         """The assistant's next message, from the first model that can give one.
 
-        A failure after its first word is the caller's to know: nobody can take a word back.
+        A failure after its first word is the caller's to handle: a word cannot be taken back.
         """
-        return _FallbackReply(self._health, messages, tools, sampling)
+        return _FallbackReply(Failover(self._health, ERRORS), messages, tools, sampling)
 
 
 class _FallbackReply:
     """The reply of one model after the other; the last one's error is the reply's."""
 
     def __init__(
-        self, health: Health[LanguageModel], messages: Sequence[Message], tools: Sequence[Tool], sampling: Sampling
+        self,
+        failover: Failover[LanguageModel],
+        messages: Sequence[Message],
+        tools: Sequence[Tool],
+        sampling: Sampling,
     ) -> None:
-        self._health = health
+        self._failover = failover
         self._messages = messages
         self._tools = tools
         self._sampling = sampling
-        self._untried = health.order()
-        self._stack = AsyncExitStack()
         self._reply: Reply | None = None
-        self._has_begun = False
 
     async def __aenter__(self) -> Self:
         await self._open_next()
@@ -60,7 +59,7 @@ class _FallbackReply:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._stack.aclose()
+        await self._failover.aclose()
 
     def __aiter__(self) -> Self:
         return self
@@ -70,10 +69,10 @@ class _FallbackReply:
         try:
             part = await anext(self._reply)
         except LanguageModelError as error:
-            self._pass_over(error)
+            self._failover.fail_over(error)
             await self._open_next()
             return await self.__anext__()
-        self._has_begun = True
+        self._failover.keeps_engine = True
         return part
 
     def cancel(self) -> None:
@@ -87,23 +86,6 @@ class _FallbackReply:
         return self._reply.ending if self._reply else Ending()
 
     async def _open_next(self) -> None:
-        """Enter the reply of the next model that lets us in."""
-        await self._stack.aclose()
-        while True:
-            self._tried = self._untried.pop(0)
-            try:
-                reply = self._tried.reply(self._messages, self._tools, self._sampling)
-                self._reply = await self._stack.enter_async_context(reply)
-            except LanguageModelError as error:
-                self._pass_over(error)
-            else:
-                return
-
-    def _pass_over(self, error: LanguageModelError) -> None:
-        """Leave the current model for the next; raises its error if that is the caller's doing, or there is none."""
-        if isinstance(error, ContextTooLong):
-            raise error
-        self._health.failed(self._tried)
-        if self._has_begun or not self._untried:
-            raise error
-        logger.warning("a reply failed, another language model stands in: %s", error)
+        self._reply = await self._failover.open_next(
+            lambda model: model.reply(self._messages, self._tools, self._sampling)
+        )

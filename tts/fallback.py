@@ -1,13 +1,11 @@
-"""A list of synthesisers as one: a clause whose engine fails is finished by the next, from the word it had reached."""
+"""A list of synthesizers as one: a clause whose engine fails is finished by the next, from the word it had reached."""
 
-import logging
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from llm.failover import Health
+from llm.failover import Failover, FailoverErrors, Health
 from tts.interface import (
     LanguageNotSupported,
     SpeechChunk,
@@ -19,16 +17,16 @@ from tts.interface import (
     VoiceNotFound,
 )
 
-logger = logging.getLogger(__name__)
+ERRORS = FailoverErrors("speech", SynthesisError, of_caller=(VoiceNotFound, LanguageNotSupported, TextRejected))
 
 
 class FallbackSynthesizer:
-    """Prefers the first engine that has not failed of late. All must speak at one sample rate."""
+    """Prefers the first engine that is not cooling down after a failure. All must speak at one sample rate."""
 
     def __init__(self, engines: Sequence[Synthesizer]) -> None:
         rates = {engine.sample_rate_hz for engine in engines}
         if len(rates) != 1:
-            raise ValueError(f"engines that stand in for each other must have one sample rate, not {sorted(rates)}")
+            raise ValueError(f"engines that fall back to each other must have one sample rate, not {sorted(rates)}")
         self._engines = engines
         self._health = Health(engines)
 
@@ -39,29 +37,26 @@ class FallbackSynthesizer:
 
     @property
     def voices(self) -> Sequence[Voice]:
-        """The preferred engine's voices; a stand-in uses its own first voice of the language."""
+        """The preferred engine's voices; a fallback without that voice uses its own first one of the language."""
         return self._engines[0].voices
 
     def speak(self, text: str, *, voice: str, language: str) -> Utterance:
         """An utterance of `text`, begun by the first engine that lets us in."""
-        return _FallbackUtterance(self._health, text, voice, language)
+        return _FallbackUtterance(Failover(self._health, ERRORS), text, voice, language)
 
 
 class _FallbackUtterance:
     """The utterance of one engine after the other; the last one's error is the utterance's."""
 
-    def __init__(self, health: Health[Synthesizer], text: str, voice: str, language: str) -> None:
-        self._health = health
+    def __init__(self, failover: Failover[Synthesizer], text: str, voice: str, language: str) -> None:
+        self._failover = failover
         self._text = text
         self._voice = voice
         self._language = language
-        self._untried = health.order()
-        self._stack = AsyncExitStack()
         self._utterance: Utterance | None = None
         self._begun_at = 0  # characters of the text before what the current engine speaks
         self._spoken_to = 0  # ahead of it by the part of a word that is spoken again from its start
         self._is_held = False
-        self._is_cancelled = False
 
     async def __aenter__(self) -> Self:
         await self._open_next()
@@ -70,7 +65,7 @@ class _FallbackUtterance:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._stack.aclose()
+        await self._failover.aclose()
 
     def __aiter__(self) -> Self:
         return self
@@ -80,7 +75,7 @@ class _FallbackUtterance:
         try:
             chunk = await anext(self._utterance)
         except SynthesisError as error:
-            self._pass_over(error)
+            self._failover.fail_over(error)
             if not any(map(str.isalnum, self._text[self._spoken_to :])):
                 raise StopAsyncIteration from None
             await self._open_next()
@@ -102,33 +97,16 @@ class _FallbackUtterance:
 
     def cancel(self) -> None:
         """End it."""
-        self._is_cancelled = True
+        self._failover.keeps_engine = True
         if self._utterance:
             self._utterance.cancel()
 
     async def _open_next(self) -> None:
         """Have the next engine that lets us in speak what is left."""
-        await self._stack.aclose()
         self._begun_at = _word_start(self._text, self._spoken_to)
-        while True:
-            self._tried = self._untried.pop(0)
-            try:
-                self._utterance = await self._stack.enter_async_context(self._begin(self._tried))
-            except SynthesisError as error:
-                self._pass_over(error)
-            else:
-                if self._is_held:
-                    self._utterance.hold()
-                return
-
-    def _pass_over(self, error: SynthesisError) -> None:
-        """Leave the current engine for the next; raises its error if that is the caller's doing, or there is none."""
-        if isinstance(error, VoiceNotFound | LanguageNotSupported | TextRejected):
-            raise error
-        self._health.failed(self._tried)
-        if not self._untried or self._is_cancelled:
-            raise error
-        logger.warning("speech failed, another engine stands in: %s", error)
+        self._utterance = await self._failover.open_next(self._begin)
+        if self._is_held:
+            self._utterance.hold()
 
     def _begin(self, engine: Synthesizer) -> Utterance:
         names = [voice.name for voice in engine.voices]

@@ -92,7 +92,7 @@ async def test_turns_that_were_transcribed_are_not_heard_again() -> None:
     assert (final.text, final.start_samples, final.end_samples) == ("30", 100, 130)
 
 
-async def test_without_a_stand_in_the_failure_is_told() -> None:
+async def test_without_a_fallback_the_failure_is_raised() -> None:
     async with FallbackRecognizer([CountingRecognizer(GONE)]).listen() as stream:
         stream.flush()
         with pytest.raises(EngineUnreachable):
@@ -118,7 +118,7 @@ async def test_a_refused_key_is_noted_once_and_not_noticed(
             stream.flush()
             assert (await anext(stream)).text == "100"
     assert refusing.opened == 1
-    assert caplog.messages == [f"recognition failed, another engine stands in: {REFUSED}"]
+    assert caplog.messages == [f"recognition failed, falling back to the next engine: {REFUSED}"]
     assert caplog.records[0].levelname == "WARNING"
 
 
@@ -143,7 +143,7 @@ async def test_what_is_wrong_with_the_audio_is_told() -> None:
 
 
 class Recovers(CountingRecognizer):
-    """Fails in its first stream, and is well again when `Health` next looks."""
+    """Fails in its first stream, and is healthy again when `Health` next looks."""
 
     def listen(self, *, language: str | None = None) -> CountingRecognition:
         stream = super().listen(language=language)
@@ -160,7 +160,7 @@ async def test_between_turns_it_goes_back_to_the_preferred_engine(monkeypatch: p
         stream.flush()
         assert (await anext(stream)).text == "100"
         assert (first.opened, second.opened) == (1, 1)
-        stream.push(samples(30))  # heard by the stand-in, and by its successor
+        stream.push(samples(30))  # heard by the fallback, and by its successor
         stream.flush()
         final = await anext(stream)
         assert (first.opened, second.opened) == (2, 1)
@@ -172,7 +172,7 @@ async def test_between_turns_it_goes_back_to_the_preferred_engine(monkeypatch: p
     assert (first.opened, second.opened) == (2, 1)
 
 
-async def test_while_the_preferred_engine_is_ill_the_stand_in_listens_on() -> None:
+async def test_while_the_preferred_engine_is_unhealthy_the_fallback_listens_on() -> None:
     first, second = Recovers(GONE), CountingRecognizer()
     async with FallbackRecognizer([first, second]).listen() as stream:
         for count in (100, 30, 5):

@@ -109,7 +109,7 @@ async def test_a_refused_key_is_noted_once_and_not_noticed(caplog: pytest.LogCap
     model = FallbackLanguageModel([refusing, ScriptedModel(["Good day."])])
     assert await read(model) == await read(model) == ["Good day."]
     assert len(refusing.replies) == 1
-    assert caplog.messages == ["a reply failed, another language model stands in: answered 401: check the key"]
+    assert caplog.messages == ["a reply failed, falling back to the next engine: answered 401: check the key"]
     assert caplog.records[0].levelname == "WARNING"
 
 
@@ -125,7 +125,7 @@ def test_an_engine_that_failed_comes_last_until_it_has_cooled_down() -> None:
     engines = ["first", "second", "third"]
     health = Health(engines, clock=lambda: now_s)
     assert health.order() == ["first", "second", "third"]
-    health.failed("first")
+    health.note_failure("first")
     assert health.order() == ["second", "third", "first"]
     now_s = COOL_DOWN_S + 1
     assert health.order() == ["first", "second", "third"]
@@ -134,8 +134,8 @@ def test_an_engine_that_failed_comes_last_until_it_has_cooled_down() -> None:
 def test_an_engine_may_be_added() -> None:
     engines = ["second"]
     health = Health(engines)
-    health.failed("second")
+    health.note_failure("second")
     engines.insert(0, "first")
     assert health.order() == ["first", "second"]
-    health.failed("first")
+    health.note_failure("first")
     assert health.order() == ["first", "second"]

@@ -119,7 +119,7 @@ async def test_an_engine_that_dies_behind_the_last_word_is_not_missed() -> None:
 
 
 @pytest.mark.parametrize("error", [EngineBusy("full"), SynthesisError("answered 401: check the key")])
-async def test_an_engine_that_refuses_is_passed_over_and_comes_last_afterwards(
+async def test_an_engine_that_refuses_is_skipped_and_comes_last_afterwards(
     error: SynthesisError, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, second = WordSynthesizer("first", 0.1, refuses_with=error), WordSynthesizer("second", 0.2)
@@ -127,7 +127,7 @@ async def test_an_engine_that_refuses_is_passed_over_and_comes_last_afterwards(
     await speak(engine)
     await speak(engine)
     assert (len(first.spoken), len(second.spoken)) == (1, 2)
-    assert caplog.messages == [f"speech failed, another engine stands in: {error}"]
+    assert caplog.messages == [f"speech failed, falling back to the next engine: {error}"]
     assert caplog.records[0].levelname == "WARNING"
 
 
@@ -139,12 +139,12 @@ async def test_what_is_wrong_with_the_text_or_voice_is_told(kind: type[Synthesis
     assert second.spoken == []
 
 
-async def test_without_a_stand_in_the_failure_is_told() -> None:
+async def test_without_a_fallback_the_failure_is_raised() -> None:
     with pytest.raises(EngineUnreachable):
         await speak(FallbackSynthesizer([WordSynthesizer("first", 0.1, dies_at=1)]))
 
 
-async def test_a_stand_in_is_held_if_the_utterance_was() -> None:
+async def test_a_fallback_is_held_if_the_utterance_was() -> None:
     first, second = WordSynthesizer("first", 0.1, dies_at=1), WordSynthesizer("second", 0.2)
     async with FallbackSynthesizer([first, second]).speak(TEXT, voice="first en", language="en") as utterance:
         await anext(utterance)
@@ -154,7 +154,7 @@ async def test_a_stand_in_is_held_if_the_utterance_was() -> None:
     assert second.utterances[0].calls == ["hold", "cancel", "left"]
 
 
-def test_engines_of_different_rates_cannot_stand_in_for_each_other() -> None:
+def test_engines_of_different_rates_cannot_fall_back_to_each_other() -> None:
     other = WordSynthesizer("other", 0.1)
     other.sample_rate_hz = 16_000
     with pytest.raises(ValueError, match="one sample rate"):
