@@ -22,8 +22,8 @@ from tts.config import EspeakConfig, MistralSpeechConfig, OmniSpeechConfig, Synt
 from tts.interface import Synthesizer
 
 if TYPE_CHECKING:
-    from llm.runtime.comparison import Comparison
     from llm.runtime.loop.step_loop import StepLoop
+    from llm.runtime.verify import Comparison
     from pipelines.call import Engines
 
 Engine = TypeVar("Engine")

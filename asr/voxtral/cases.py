@@ -3,12 +3,10 @@
 Everything here calls the modules that listen; nothing is computed a second way. Users run it to trust their machine.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]  # its path is an open generic
 from torch import Tensor
 
 from asr.voxtral.audio_step import AudioBatch
@@ -16,9 +14,8 @@ from asr.voxtral.blocks import AudioBlock, BlockCutter
 from asr.voxtral.model import VoxtralRealtime
 from asr.voxtral.slots import ListeningSlots
 from asr.voxtral.timing import START, STEP_SAMPLES
-from llm.runtime.comparison import Comparison, compare
 from llm.runtime.loop.devices import open_device
-from llm.runtime.weights.checkpoint import CheckpointIncomplete
+from llm.runtime.verify import Comparison, compare_all, load_cases
 
 TOLERANCE = 1e-4  # of everything, in float32
 INPUTS = ("samples", "delay", "tokens")
@@ -43,19 +40,25 @@ def verify(checkpoint: Path, cases: Path, device: torch.device | str) -> Iterato
         DeviceMissing: there is no such device.
     """
     device = open_device(str(device))
-    try:
-        expected = load_file(cases, device=str(device))
-    except (OSError, SafetensorError) as error:
-        raise CheckpointIncomplete(f"the cases {cases} cannot be read ({error}); name a .safetensors file") from None
-    names = sorted({name.rpartition(".")[0] for name in expected})
-    wanted = [f"{case}.{part}" for case in names for part in {*INPUTS, *OUTPUTS}]
-    if missing := sorted(set(wanted) - expected.keys()):
-        raise CheckpointIncomplete(f"the cases {cases} lack {', '.join(missing)}; make them again")
+    expected = load_cases(cases, device, _wanted)
     model = VoxtralRealtime.load(checkpoint, device=device, dtype=torch.float32)
-    for case in names:
+    inputs = [f"{case}.{part}" for case in _cases(expected) for part in ("samples", "delay")]
+    yield from compare_all(_outputs(model, expected), expected, lambda _: TOLERANCE, inputs)
+
+
+def _cases(names: Iterable[str]) -> list[str]:
+    return sorted({name.rpartition(".")[0] for name in names})
+
+
+def _wanted(names: Iterable[str]) -> list[str]:
+    return [f"{case}.{part}" for case in _cases(names) for part in {*INPUTS, *OUTPUTS}]
+
+
+def _outputs(model: VoxtralRealtime, expected: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    for case in _cases(expected):
         samples, delay, tokens = (expected[f"{case}.{part}"] for part in INPUTS)
         for part, found in _turn(model, samples, int(delay), tokens):
-            yield compare(f"{case}.{part}", found, expected[f"{case}.{part}"], TOLERANCE)
+            yield f"{case}.{part}", found
 
 
 @torch.inference_mode()

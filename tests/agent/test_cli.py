@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent import cli
-from llm.runtime.comparison import Comparison
+from llm.runtime.verify import Comparison
 from webrtc.http.tokens import CallTokens
 
 GOLDEN = Path(__file__).resolve().parents[1] / "data" / "voxtral-tts"

@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]  # its path is an open generic
 from torch import Tensor
 
 from llm.runtime.attention import Segment
 from llm.runtime.cache import PagedCache
-from llm.runtime.comparison import EXACT, Comparison, compare
 from llm.runtime.loop.devices import open_device
+from llm.runtime.verify import Comparison, compare_all, load_cases
 from llm.runtime.weights.checkpoint import CheckpointIncomplete
 from tts.voxtral.euler import euler_step, guide
 from tts.voxtral.flow import time_embedding
@@ -61,12 +59,7 @@ def verify(checkpoint: Path, cases: Path, device: torch.device | str) -> Iterato
     device = open_device(str(device))
     expected, prompts = _read(cases, device)
     model = VoxtralTTS.load(checkpoint, device=device, dtype=torch.float32)
-    unused = set(expected)
-    for name, found in _outputs(model, expected, prompts):
-        unused.discard(name)
-        yield compare(name, found, expected.get(name), tolerance_of(name))
-    for name in sorted(unused - INPUTS):  # an expectation that nobody checked is a miss
-        yield Comparison(name, float("inf"), EXACT)
+    yield from compare_all(_outputs(model, expected, prompts), expected, tolerance_of, INPUTS)
 
 
 def tolerance_of(name: str) -> float:
@@ -76,13 +69,12 @@ def tolerance_of(name: str) -> float:
 
 def _read(cases: Path, device: torch.device) -> tuple[dict[str, Tensor], list[Prompt]]:
     """The tensors of the set, with the prompts' ids among them, and the prompts."""
+    tensors = load_cases(cases, device, lambda _: INPUTS)
+    texts = cases.parent / "prompts.json"
     try:
-        tensors = load_file(cases, device=str(device))
-        prompts = [Prompt(**fields) for fields in json.loads((cases.parent / "prompts.json").read_text())]
-    except (OSError, ValueError, TypeError, SafetensorError) as error:
-        raise CheckpointIncomplete(f"the golden set {cases} cannot be read ({error}); name its .safetensors") from None
-    if missing := INPUTS - tensors.keys():
-        raise CheckpointIncomplete(f"the golden set {cases} lacks {', '.join(sorted(missing))}; get it again")
+        prompts = [Prompt(**fields) for fields in json.loads(texts.read_text())]
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointIncomplete(f"the golden set {texts} cannot be read ({error}); get it again") from None
     for index, prompt in enumerate(prompts):
         tensors[f"prompts.{index}.ids"] = torch.tensor(prompt.ids)
     return tensors, prompts

@@ -73,5 +73,5 @@ def test_cases_that_cannot_be_used_are_named(checkpoint: Path, cases: Path, tmp_
     tensors = load_file(cases)
     del tensors["short.delay"]
     save_file(tensors, tmp_path / "short.safetensors")
-    with pytest.raises(CheckpointIncomplete, match=r"lack short\.delay"):
+    with pytest.raises(CheckpointIncomplete, match=r"lacks short\.delay"):
         list(verify(checkpoint, tmp_path / "short.safetensors", CPU))

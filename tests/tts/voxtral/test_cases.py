@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from llm.runtime.comparison import compare
+from llm.runtime.verify import compare
 from llm.runtime.weights.checkpoint import CheckpointIncomplete
 from tts.voxtral.cases import INPUTS, STATE_TOLERANCE, WAVE_TOLERANCE, tolerance_of, verify
 
