@@ -1,1 +1,1 @@
-"""Speech to text: recognisers behind one interface (`asr.interface`)."""
+"""Speech to text: recognizers behind one interface (`asr.interface`)."""

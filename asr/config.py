@@ -1,4 +1,4 @@
-"""Settings of the recognisers, a tagged union by `kind`."""
+"""Settings of the recognizers, a tagged union by `kind`."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,7 +9,7 @@ from llm.endpoint.config import EndpointConfig
 
 
 class SphinxConfig(BaseModel):
-    """pocketsphinx with a small language model of the demo mind's sentences; needs no weights."""
+    """pocketsphinx with a small language model of the demo model's sentences; needs no weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,12 +50,12 @@ class VoxtralRealtimeConfig(BaseModel):
     )
     blank_penalty: bool = Field(
         default=True,
-        description="Make blanks dearer after 16 s of nothing else, lest the model never hear again.",
+        description="Penalize blank tokens after 16 s of nothing else; otherwise the model may stop hearing for good.",
     )
     restart_after_s: PositiveFloat = Field(
-        default=20.0, description="Audio of a turn without a word, after which its stream begins afresh."
+        default=20.0, description="Audio of a turn without a word, after which its stream is restarted."
     )
-    replay_s: PositiveFloat = Field(default=3.0, description="Newest audio that such a stream hears again.")
+    replay_s: PositiveFloat = Field(default=3.0, description="Newest audio that a restarted stream hears again.")
     backlog_s: PositiveFloat = Field(
         default=600.0, description="Audio that may wait to be heard; a stream with more ends with an error."
     )
@@ -67,7 +67,7 @@ class VoxtralRealtimeConfig(BaseModel):
     )
 
 
-class RealtimeConfig(EndpointConfig):
+class RealtimeServerConfig(EndpointConfig):
     """What the servers that listen over a web socket have in common."""
 
     streams: PositiveInt = Field(default=64, description="Streams open at once; the next is refused as busy.")
@@ -82,8 +82,8 @@ class RealtimeConfig(EndpointConfig):
     )
 
 
-class VllmRealtimeConfig(RealtimeConfig):
-    """Voxtral Realtime on vLLM's /v1/realtime, or any recogniser on `parley engine`."""
+class VllmRealtimeConfig(RealtimeServerConfig):
+    """Voxtral Realtime on vLLM's /v1/realtime, or any recognizer on `parley engine`."""
 
     kind: Literal["vllm"] = "vllm"
     model: str = Field(
@@ -91,7 +91,7 @@ class VllmRealtimeConfig(RealtimeConfig):
     )
 
 
-class MistralRealtimeConfig(RealtimeConfig):
+class MistralRealtimeConfig(RealtimeServerConfig):
     """Voxtral Realtime in Mistral's cloud."""
 
     kind: Literal["mistral"] = "mistral"

@@ -1,4 +1,4 @@
-"""What the rest of Parley knows of a speech recogniser.
+"""What the rest of Parley knows of a speech recognizer.
 
 Errors::
 
@@ -21,7 +21,7 @@ LOUDEST = 4.0  # a resampler may overshoot 1.0 a little; integers that were neve
 
 
 class RecognitionError(Exception):
-    """A recogniser could not do what was asked; the message says what was wanted, found and to do."""
+    """A recognizer could not do what was asked; the message says what was wanted, what was found and what to do."""
 
 
 class EngineBusy(RecognitionError):
@@ -66,7 +66,7 @@ class Transcript:
 
 
 class Recognition(AbstractAsyncContextManager["Recognition"], Protocol):
-    """One stream of audio being recognised. Leaving the context frees its slot, whatever was in flight."""
+    """One stream of audio being recognized. Leaving the context frees its slot, whatever was in flight."""
 
     def __aiter__(self) -> Self: ...
 

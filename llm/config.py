@@ -10,7 +10,7 @@ from llm.endpoint.config import EndpointConfig
 
 
 class DemoConfig(BaseModel):
-    """The scripted demo mind; needs no weights."""
+    """The scripted demo model; needs no weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol, Self
 
 
 class LanguageModelError(Exception):
-    """A language model could not do what was asked; the message says what was wanted, found and to do."""
+    """A language model could not do what was asked; the message says what was wanted, what was found and what to do."""
 
 
 class EngineBusy(LanguageModelError):

@@ -108,7 +108,7 @@ def chat(device: torch.device) -> Callable[[], None]:
 STEPS: dict[str, Callable[[torch.device], Callable[[], None]]] = {
     **{f"speech, {part}": partial(speech_part, part) for part in ("begin", "euler", "decode", "advance")},
     "recognition": partial(recognition, None),
-    "recognition, blanks penalised": partial(recognition, BlankPenalty()),
+    "recognition, blanks penalized": partial(recognition, BlankPenalty()),
     "chat": chat,
 }
 

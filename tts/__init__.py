@@ -1,1 +1,1 @@
-"""Text to speech: synthesisers behind one interface (`tts.interface`)."""
+"""Text to speech: synthesizers behind one interface (`tts.interface`)."""

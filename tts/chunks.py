@@ -41,7 +41,7 @@ class ChunkCutter:
         self.frames = 0
 
     def add(self, frame: NDArray[np.float32]) -> SpeechChunk:
-        """The chunk to deliver when this frame, [S] with S > 10 ms, has been synthesised; it is clipped to [-1, 1]."""
+        """The chunk to deliver when this frame, [S] with S > 10 ms, has been synthesized; it is clipped to [-1, 1]."""
         self.frames += 1
         samples = np.concatenate((self._tail, np.clip(frame, -1.0, 1.0)))
         self._tail = samples[-self._tail_samples :]

@@ -1,4 +1,4 @@
-"""Settings of the synthesisers, a tagged union by `kind`."""
+"""Settings of the synthesizers, a tagged union by `kind`."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -45,7 +45,7 @@ class VoxtralTTSConfig(BaseModel):
         default=768, description="Mean cache tokens of a slot: prompt and 12.5 a second. Slots share them all."
     )
     lead_ms: PositiveInt = Field(
-        default=160, ge=80, description="Speech synthesised ahead of what the listener has taken; whole frames count."
+        default=160, ge=80, description="Speech synthesized ahead of what the listener has taken; whole frames count."
     )
     prefill_tokens: PositiveInt = Field(
         default=1024, description="Text tokens read in one step, which delays the other calls by that step."

@@ -1,4 +1,4 @@
-"""What the rest of Parley knows of a speech synthesiser.
+"""What the rest of Parley knows of a speech synthesizer.
 
 Errors::
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 
 class SynthesisError(Exception):
-    """A synthesiser could not do what was asked; the message says what was wanted, found and to do."""
+    """A synthesizer could not do what was asked; the message says what was wanted, what was found and what to do."""
 
 
 class VoiceNotFound(SynthesisError):
@@ -60,7 +60,7 @@ class SpeechChunk:
     the share of time. Spans of consecutive chunks join without gap or overlap and end at `len(text)`.
     """
 
-    samples: NDArray[np.float32]  # mono, in [-1, 1], at the synthesiser's sample rate
+    samples: NDArray[np.float32]  # mono, in [-1, 1], at the synthesizer's sample rate
     text_start: int
     text_end: int
 

@@ -1,11 +1,11 @@
-"""What a recogniser behind a web socket must be able to say, and what it may answer."""
+"""What a recognizer behind a web socket must be able to say, and what it may answer."""
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from llm.endpoint.client import JsonSocket
+from llm.endpoint.client import EndpointSocket
 from llm.endpoint.errors import EndpointUnreachable
 
 JsonObject = Mapping[str, Any]
@@ -19,19 +19,19 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class TurnDone:
     """The turn is over; its whole text where the server tells it, None where the pieces must do."""
 
     text: str | None
 
 
 class RealtimeDialect(Protocol):
-    """One server's protocol. A turn is its audio, then `finish`; the server answers with pieces, then `Done`."""
+    """One server's protocol. A turn is its audio, then `finish`; the server answers with pieces, then `TurnDone`."""
 
     path: str
     query: Mapping[str, str]
 
-    async def open(self, socket: JsonSocket) -> None:
+    async def open(self, socket: EndpointSocket) -> None:
         """Do what comes before any audio.
 
         Raises:
@@ -51,7 +51,7 @@ class RealtimeDialect(Protocol):
         """The end of the turn's audio."""
         ...
 
-    def read(self, message: JsonObject) -> Heard | Done | None:
+    def read(self, message: JsonObject) -> Heard | TurnDone | None:
         """What a message of the server means; None if it does not matter.
 
         Raises:

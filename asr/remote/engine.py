@@ -18,10 +18,10 @@ from pydantic import SecretStr
 
 from asr.config import MistralRealtimeConfig, VllmRealtimeConfig
 from asr.interface import EngineBusy, EngineUnreachable, Recognition, RecognitionError, Transcript, check_samples
-from asr.remote.dialect import Done, Heard, RealtimeDialect
+from asr.remote.dialect import Heard, RealtimeDialect, TurnDone
 from asr.remote.transcripts import Transcripts
 from asr.remote.turns import FellBehind, RemoteTurns
-from llm.endpoint.client import Endpoint, JsonSocket
+from llm.endpoint.client import Endpoint, EndpointSocket
 from llm.endpoint.errors import EndpointBusy, EndpointError, EndpointUnreachable
 
 logger = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class RemoteRecognizer:
         self._open_streams -= 1
 
     @asynccontextmanager
-    async def connect(self) -> AsyncGenerator[JsonSocket, None]:
+    async def connect(self) -> AsyncGenerator[EndpointSocket, None]:
         """A connection that is ready for audio.
 
         Raises:
@@ -206,21 +206,21 @@ class RemoteRecognition(Recognition):
             logger.warning("a recognition server was lost in mid-turn, replaying: %s", error)
         await asyncio.sleep(wait_s)
 
-    async def _receive(self, socket: JsonSocket) -> None:
+    async def _receive(self, socket: EndpointSocket) -> None:
         while True:
             match self._engine.dialect.read(await socket.receive()):
                 case Heard(text):
                     if partial := self._turns.heard(text):
                         self._transcripts.put([partial])
-                case Done() as done:
+                case TurnDone() as done:
                     self._transcripts.put(self._turns.done(done))
                 case None:
                     continue
             self._failures = 0
             self._has_work.set()
 
-    async def _send(self, socket: JsonSocket) -> None:
-        with suppress(EndpointError):  # whoever receives is told as well
+    async def _send(self, socket: EndpointSocket) -> None:
+        with suppress(EndpointError):  # whoever receives gets it as well
             while True:
                 self._has_work.clear()
                 while messages := self._turns.next_messages():

@@ -5,8 +5,8 @@ from typing import Any
 
 from asr.config import MistralRealtimeConfig
 from asr.interface import SAMPLE_RATE_HZ
-from asr.remote.dialect import Done, Heard, JsonObject, base64_of, text_in
-from llm.endpoint.client import JsonSocket
+from asr.remote.dialect import Heard, JsonObject, TurnDone, base64_of, text_in
+from llm.endpoint.client import EndpointSocket
 from llm.endpoint.errors import EndpointUnreachable
 
 
@@ -19,7 +19,7 @@ class MistralRealtime:
         self._delay_ms = config.delay_ms
         self.query: Mapping[str, str] = {"model": config.model}
 
-    async def open(self, socket: JsonSocket) -> None:
+    async def open(self, socket: EndpointSocket) -> None:
         """Settle the format once the session exists."""
         while (created := await socket.receive()).get("type") != "session.created":
             self.read(created)
@@ -40,13 +40,13 @@ class MistralRealtime:
         """End the segment; the session goes on."""
         return {"type": "input_audio.flush"}
 
-    def read(self, message: JsonObject) -> Heard | Done | None:
+    def read(self, message: JsonObject) -> Heard | TurnDone | None:
         """Deltas of words; the text of `done` may be that of all segments so far, and so is not used."""
         match message.get("type"):
             case "transcription.text.delta":
                 return Heard(text_in(message, "text"))
             case "transcription.done":
-                return Done(None)
+                return TurnDone(None)
             case "error":
                 raise EndpointUnreachable(
                     f"Mistral's recognition failed ({_reason(message.get('error'))}): see its status page",

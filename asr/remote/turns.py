@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from asr.interface import SAMPLE_RATE_HZ, Transcript
-from asr.remote.dialect import Done, JsonObject, RealtimeDialect
+from asr.remote.dialect import JsonObject, RealtimeDialect, TurnDone
 
 _SAMPLE_BYTES = 2
 _STEP_BYTES = SAMPLE_RATE_HZ * 80 // 1000 * _SAMPLE_BYTES  # what a step of Voxtral Realtime hears
@@ -121,8 +121,8 @@ class RemoteTurns:
         turn.text += text
         return Transcript(turn.whole_text, False, turn.start_samples, turn.end_samples)
 
-    def done(self, done: Done) -> list[Transcript]:
-        """The final transcripts that an end makes; none if the server ended by itself, and then it goes on anew."""
+    def done(self, done: TurnDone) -> list[Transcript]:
+        """The final transcripts that an end makes; none if the server ended by itself, and then it begins another."""
         if not self._turns or not self._turns[0].has_begun:
             return []
         turn = self._turns[0]
@@ -145,7 +145,7 @@ class RemoteTurns:
         return self._turns[-1]
 
     def _answer_empty(self) -> list[Transcript]:
-        """Answer the turns at the front in which nothing is left to be heard."""
+        """HttpAnswer the turns at the front in which nothing is left to be heard."""
         finals: list[Transcript] = []
         while self._turns and self._turns[0].is_flushed and not self._turns[0].pcm16:
             finals.append(_final(self._turns.popleft()))

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from asr.config import VllmRealtimeConfig
-from asr.remote.dialect import Done, Heard, JsonObject, base64_of, text_in
-from llm.endpoint.client import JsonSocket
+from asr.remote.dialect import Heard, JsonObject, TurnDone, base64_of, text_in
+from llm.endpoint.client import EndpointSocket
 from llm.endpoint.errors import EndpointRefused, EndpointUnreachable
 
 _HOPELESS = ("model_not_found", "model_not_validated", "invalid_event", "unknown_event", "invalid_json")
@@ -19,7 +19,7 @@ class VllmRealtime:
         self._model = config.model
         self.query: Mapping[str, str] = {}
 
-    async def open(self, socket: JsonSocket) -> None:
+    async def open(self, socket: EndpointSocket) -> None:
         """Name the model, which a server that likes it does not answer."""
         while (await socket.receive()).get("type") != "session.created":
             pass
@@ -37,13 +37,13 @@ class VllmRealtime:
         """End the request; the server adds the silence that its model wants."""
         return {"type": "input_audio_buffer.commit", "final": True}
 
-    def read(self, message: JsonObject) -> Heard | Done | None:
+    def read(self, message: JsonObject) -> Heard | TurnDone | None:
         """A delta for each step of 80 ms, most of them empty, then the whole text."""
         match message.get("type"):
             case "transcription.delta":
                 return Heard(text_in(message, "delta"))
             case "transcription.done":
-                return Done(text_in(message, "text"))
+                return TurnDone(text_in(message, "text"))
             case "error":
                 why = f"the recognition server failed ({str(message.get('error'))[:200]})"
                 if message.get("code") in _HOPELESS:

@@ -2,8 +2,8 @@
 
 A trigram model of the sentences that may be said, and a dictionary of their words: the whole one, 134,000 words, takes
 seconds to load and 80 MB, theirs milliseconds. Between them stand decoys, random other words in random order: speech
-from outside the domain is drawn to them, so that it can be told from speech inside. A second, free decoder would cost
-as much again and tells no better.
+from outside the domain is drawn to them, so that it can be distinguished from speech inside. A second, free decoder
+would cost as much again and distinguishes no better.
 """
 
 import random
@@ -45,7 +45,7 @@ class Hypothesis(Protocol):
     hypstr: str
 
 
-class Segment(Protocol):
+class DecodedSegment(Protocol):
     """One word of the best path, in frames of 10 ms; the end is inclusive."""
 
     word: str
@@ -54,7 +54,7 @@ class Segment(Protocol):
     prob: float  # posterior, once the utterance has ended
 
 
-class Decoder(Protocol):
+class SphinxDecoder(Protocol):
     """What we use of `pocketsphinx.Decoder`."""
 
     def start_stream(self) -> None: ...  # noqa: D102
@@ -62,7 +62,7 @@ class Decoder(Protocol):
     def process_raw(self, data: bytes) -> None: ...  # noqa: D102
     def end_utt(self) -> None: ...  # noqa: D102
     def hyp(self) -> Hypothesis | None: ...  # noqa: D102
-    def seg(self) -> Iterable[Segment] | None: ...  # noqa: D102
+    def seg(self) -> Iterable[DecodedSegment] | None: ...  # noqa: D102
     def get_cmn(self) -> str: ...  # noqa: D102
     def set_cmn(self, cmn: str) -> None: ...  # noqa: D102
 
@@ -113,20 +113,20 @@ class DecoderPool:
         self._idle = [self._make()]  # there before the first call
         self._fresh_cepstral_mean = self._idle[0].get_cmn()
 
-    def take(self, cepstral_mean: str | None) -> Decoder:
-        """A decoder that nobody else uses, with the cepstral mean of a caller (None: that of nobody)."""
+    def take(self, cepstral_mean: str | None) -> SphinxDecoder:
+        """A decoder that is not in use, with the cepstral mean of a caller (None: of no caller yet)."""
         decoder = self._idle.pop() if self._idle else self._make()
         decoder.start_stream()  # forgets the noise of another caller
         decoder.set_cmn(cepstral_mean or self._fresh_cepstral_mean)
         return decoder
 
-    def release(self, decoder: Decoder) -> None:
+    def release(self, decoder: SphinxDecoder) -> None:
         """Give a decoder back."""
         self._idle.append(decoder)
 
-    def _make(self) -> Decoder:
+    def _make(self) -> SphinxDecoder:
         # the second pass, "fwdflat", costs 40 ms at the end of an utterance and gains nothing on a small domain
-        make = cast("Callable[..., Decoder]", pocketsphinx.Decoder)  # pyright: ignore[reportUnknownMemberType]
+        make = cast("Callable[..., SphinxDecoder]", pocketsphinx.Decoder)  # pyright: ignore[reportUnknownMemberType]
         return make(
             hmm=str(_bundled() / "en-us"),
             lm=str(self._folder / _LANGUAGE_MODEL),

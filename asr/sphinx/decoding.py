@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.interface import SAMPLE_RATE_HZ
-from asr.sphinx.decoder import Decoder, DecoderPool, Segment, is_decoy
+from asr.sphinx.decoder import DecodedSegment, DecoderPool, SphinxDecoder, is_decoy
 
 FRAME_SAMPLES = SAMPLE_RATE_HZ // 100  # the acoustic model's frame, 10 ms
 PARTIAL_INTERVAL_SAMPLES = SAMPLE_RATE_HZ * 80 // 1000
@@ -39,13 +39,13 @@ def comfort_noise(dbfs: float) -> NDArray[np.float32]:
 
 @dataclass
 class _Utterance:
-    decoder: Decoder
+    decoder: SphinxDecoder
     start: int  # samples pushed before it
     published: str
     published_at: int  # samples pushed at the last partial
 
 
-class Stream:
+class DecodingStream:
     """One stream; transcripts go to `publish` as they arise."""
 
     def __init__(self, pool: DecoderPool, noise: NDArray[np.float32], publish: Publish) -> None:
@@ -113,7 +113,7 @@ class Stream:
             self._publish({"text": text, "is_final": False, "start": utterance.start, "end": self._pushed})
 
 
-def confidence(segments: Sequence[Segment]) -> float:
+def confidence(segments: Sequence[DecodedSegment]) -> float:
     """How far to trust a final, 0 to 1: 0.5 where it is as likely to come from outside the domain.
 
     The evidence is the posterior of the least certain word and the share of the time that no decoy has taken.
@@ -129,7 +129,7 @@ def _plain(word: str) -> str:
     return UNKNOWN if is_decoy(word) else word.partition("(")[0]  # "the(2)" is a second pronunciation
 
 
-def _join_unknown(segments: Iterable[Segment]) -> Iterator[list[Segment]]:
+def _join_unknown(segments: Iterable[DecodedSegment]) -> Iterator[list[DecodedSegment]]:
     """The segments one by one, but decoys that follow each other together."""
     for is_unknown, group in groupby(segments, key=lambda segment: is_decoy(segment.word)):
         if is_unknown:

@@ -1,4 +1,4 @@
-"""Speech to text with pocketsphinx: a recogniser without weights, for the sentences that it was given."""
+"""Speech to text with pocketsphinx: a recognizer without weights, for the sentences that it was given."""
 
 import asyncio
 import tempfile

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from asr.interface import EngineUnreachable, Transcript, Word
-from asr.sphinx.protocol import FRAME, SETUP_STREAM, Answer, Request
+from asr.sphinx.protocol import FRAME, SETUP_STREAM, WorkerAnswer, WorkerRequest
 
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 2.0
@@ -17,7 +17,7 @@ _LONGEST_BACKLOG_BYTES = 4 << 20  # two minutes of audio that the process has no
 
 
 class Listener(Protocol):
-    """Who is told what the process says of a stream."""
+    """Who receives what the process says of a stream."""
 
     def heard(self, transcript: Transcript) -> None:
         """The next transcript."""
@@ -55,7 +55,7 @@ class SphinxProcess:
         self._is_alive = True
         try:
             async with asyncio.timeout(_START_TIMEOUT_S):
-                self._send(SETUP_STREAM, Request.SETUP, json.dumps(self._settings).encode())
+                self._send(SETUP_STREAM, WorkerRequest.SETUP, json.dumps(self._settings).encode())
                 _, kind, payload = await self._receive()
         except (OSError, EOFError, TimeoutError) as error:
             await self._stop()
@@ -64,7 +64,7 @@ class SphinxProcess:
         except BaseException:
             await self._stop()
             raise
-        if kind != Answer.READY:
+        if kind != WorkerAnswer.READY:
             await self._stop()
             raise EngineUnreachable(f"pocketsphinx does not start: {payload.decode()}")
         return self
@@ -106,24 +106,24 @@ class SphinxProcess:
         """A new stream's number."""
         self._last_stream += 1
         self._listeners[self._last_stream] = listener
-        self._send(self._last_stream, Request.OPEN)
+        self._send(self._last_stream, WorkerRequest.OPEN)
         return self._last_stream
 
     def push(self, stream: int, audio: bytes) -> None:
         """Send 16-bit samples. A process that lags hopelessly is given up, and its streams are lost."""
-        self._send(stream, Request.AUDIO, audio)
+        self._send(stream, WorkerRequest.AUDIO, audio)
         if self._is_alive and self._writer.transport.get_write_buffer_size() > _LONGEST_BACKLOG_BYTES:
             self._lose("pocketsphinx lags two minutes behind: open fewer streams")
             self._writer.transport.abort()
 
     def flush(self, stream: int) -> None:
         """Ask for the final transcript."""
-        self._send(stream, Request.FLUSH)
+        self._send(stream, WorkerRequest.FLUSH)
 
     def close(self, stream: int) -> None:
         """End a stream; nothing more is handed to its listener. Twice is harmless."""
         if self._listeners.pop(stream, None) is not None:
-            self._send(stream, Request.CLOSE)
+            self._send(stream, WorkerRequest.CLOSE)
 
     @property
     def _writer(self) -> asyncio.StreamWriter:
@@ -131,7 +131,7 @@ class SphinxProcess:
         assert self._process.stdin is not None
         return self._process.stdin
 
-    def _send(self, stream: int, kind: Request, payload: bytes = b"") -> None:
+    def _send(self, stream: int, kind: WorkerRequest, payload: bytes = b"") -> None:
         if self._is_alive:
             self._writer.write(FRAME.pack(stream, kind, len(payload)) + payload)
 

@@ -9,7 +9,7 @@ FRAME = struct.Struct("<IBI")  # stream, kind, bytes that follow
 SETUP_STREAM = 0
 
 
-class Request(IntEnum):
+class WorkerRequest(IntEnum):
     """Frames to the process."""
 
     SETUP = 0  # JSON {"sentences", "folder", "comfort_noise_dbfs"}
@@ -19,7 +19,7 @@ class Request(IntEnum):
     CLOSE = 4
 
 
-class Answer(IntEnum):
+class WorkerAnswer(IntEnum):
     """Frames from the process."""
 
     READY = 0

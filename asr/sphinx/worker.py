@@ -13,8 +13,8 @@ from typing import BinaryIO
 import numpy as np
 
 from asr.sphinx.decoder import DecoderPool, write_model
-from asr.sphinx.decoding import Publish, Stream, comfort_noise
-from asr.sphinx.protocol import FRAME, SETUP_STREAM, Answer, Request
+from asr.sphinx.decoding import DecodingStream, Publish, comfort_noise
+from asr.sphinx.protocol import FRAME, SETUP_STREAM, WorkerAnswer, WorkerRequest
 
 
 class Worker:
@@ -23,7 +23,7 @@ class Worker:
     def __init__(self, requests: BinaryIO, answers: BinaryIO) -> None:
         self._requests = requests
         self._answers = answers
-        self._streams: dict[int, Stream] = {}
+        self._streams: dict[int, DecodingStream] = {}
 
     def run(self) -> None:
         """Set up, then serve until the pipe ends."""
@@ -34,19 +34,19 @@ class Worker:
             write_model(settings["sentences"], Path(settings["folder"]))
             pool = DecoderPool(Path(settings["folder"]))
         except (OSError, ValueError, RuntimeError) as error:
-            self._answer(SETUP_STREAM, Answer.FAILED, str(error).encode())
+            self._answer(SETUP_STREAM, WorkerAnswer.FAILED, str(error).encode())
             return
         noise = comfort_noise(settings["comfort_noise_dbfs"])
-        self._answer(SETUP_STREAM, Answer.READY)
+        self._answer(SETUP_STREAM, WorkerAnswer.READY)
         while (frame := self._read()) is not None:
             identifier, kind, payload = frame
-            if kind == Request.OPEN:
-                self._streams[identifier] = Stream(pool, noise, self._publisher(identifier))
-            elif kind == Request.AUDIO:
+            if kind == WorkerRequest.OPEN:
+                self._streams[identifier] = DecodingStream(pool, noise, self._publisher(identifier))
+            elif kind == WorkerRequest.AUDIO:
                 self._streams[identifier].push(np.frombuffer(payload, np.int16))
-            elif kind == Request.FLUSH:
+            elif kind == WorkerRequest.FLUSH:
                 self._streams[identifier].flush()
-            elif kind == Request.CLOSE:
+            elif kind == WorkerRequest.CLOSE:
                 self._streams.pop(identifier).close()
 
     def _read(self) -> tuple[int, int, bytes] | None:
@@ -58,9 +58,9 @@ class Worker:
         return (stream, kind, payload) if len(payload) == size else None
 
     def _publisher(self, stream: int) -> Publish:
-        return lambda transcript: self._answer(stream, Answer.TRANSCRIPT, json.dumps(transcript).encode())
+        return lambda transcript: self._answer(stream, WorkerAnswer.TRANSCRIPT, json.dumps(transcript).encode())
 
-    def _answer(self, stream: int, kind: Answer, payload: bytes = b"") -> None:
+    def _answer(self, stream: int, kind: WorkerAnswer, payload: bytes = b"") -> None:
         self._answers.write(FRAME.pack(stream, kind, len(payload)) + payload)
         self._answers.flush()
 

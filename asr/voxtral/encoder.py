@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from llm.runtime.architecture import DecoderConfig
 from llm.runtime.backend import StepTokens, run_layers
-from llm.runtime.layers import Layer, LayerShape, RMSNorm, rotary_frequencies, rotation
+from llm.runtime.layers import LayerShape, RMSNorm, TransformerLayer, rotary_frequencies, rotation
 from llm.runtime.weights.checkpoint import interleaved
 from llm.runtime.weights.loading import Part, Recipe, under
 
@@ -42,7 +42,7 @@ def encoder_config(args: Mapping[str, Any]) -> DecoderConfig:
     )
 
 
-class EncoderLayer(Layer):
+class EncoderLayer(TransformerLayer):
     """A layer with biases, save on keys, gate and up."""
 
     def __init__(
@@ -77,7 +77,7 @@ class Encoder(nn.Module):
     def __init__(
         self, config: DecoderConfig, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> None:
-        """Parameters on that device (the meta device until they are loaded) and in that type, uninitialised."""
+        """Parameters on that device (the meta device until they are loaded) and in that type, uninitialized."""
         super().__init__()
         self.config = config
         self.layers = nn.ModuleList(EncoderLayer(LayerShape.of(config), device, dtype) for _ in range(config.n_layers))

@@ -58,7 +58,7 @@ class LogMel(nn.Module):
         self.register_buffer("filters", filter_bank(bands).to(device=device, dtype=torch.float32), persistent=False)
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Frames [..., T, bands] of samples [..., 240 + 160 T] in [-1, 1]; the first is centred on sample 200."""
+        """Frames [..., T, bands] of samples [..., 240 + 160 T] in [-1, 1]; the first is centered on sample 200."""
         windows = samples.unfold(-1, WINDOW_SAMPLES, HOP_SAMPLES)  # [..., T, WINDOW_SAMPLES]
         real, imaginary = (windows @ self.basis).chunk(2, dim=-1)  # [..., T, BINS]
         power = (real.square() + imaginary.square()) @ self.filters  # [..., T, bands]

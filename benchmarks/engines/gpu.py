@@ -21,7 +21,7 @@ from benchmarks.engines.speech_listeners import (
     CHARACTERS_PER_S,
     CHARACTERS_PER_TOKEN,
     Heard,
-    Speaker,
+    RandomSpeaker,
     listen,
     play,
     speaker,
@@ -48,7 +48,7 @@ class Plan:
     open_s: float
 
 
-async def closed_loop(speaker: Speaker, listeners: int, plan: Plan) -> dict[str, Any]:
+async def closed_loop(speaker: RandomSpeaker, listeners: int, plan: Plan) -> dict[str, Any]:
     """So many listeners, each with one utterance after the other; lengths differ by a fifth."""
     heard = Heard()
     before = asdict(speaker.stepper.counters)
@@ -75,7 +75,7 @@ async def closed_loop(speaker: Speaker, listeners: int, plan: Plan) -> dict[str,
     }  # fmt: skip
 
 
-async def open_loop(speaker: Speaker, calls: int, plan: Plan) -> dict[str, Any]:
+async def open_loop(speaker: RandomSpeaker, calls: int, plan: Plan) -> dict[str, Any]:
     """Poisson arrivals of players, about so many at a time; a third is cut at a random point."""
     heard = Heard()
     before = asdict(speaker.stepper.counters)

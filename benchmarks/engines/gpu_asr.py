@@ -29,7 +29,7 @@ from asr.voxtral.timing import EXTRA_PAD, START, STEP_MS, STEP_SAMPLES
 from benchmarks import report
 from benchmarks.engines import recognition_models, speech_models
 from benchmarks.engines.recognition_models import H200
-from benchmarks.engines.speech_listeners import CHARACTERS_PER_S, Heard, Speaker, play, speaker
+from benchmarks.engines.speech_listeners import CHARACTERS_PER_S, Heard, RandomSpeaker, play, speaker
 from llm.runtime.backend import default_backend
 from llm.runtime.loop.captured_step import CapturedStep
 from llm.runtime.loop.devices import open_device
@@ -117,7 +117,9 @@ class Calls:
     refused: int = 0
 
 
-async def live(recognizer: VoxtralRecognizer, count: int, speakers: Speaker | None, talking: int, plan: Plan) -> Calls:
+async def live(
+    recognizer: VoxtralRecognizer, count: int, speakers: RandomSpeaker | None, talking: int, plan: Plan
+) -> Calls:
     """So many callers who talk in turns, in real time, beside utterances being spoken."""
     calls = Calls()
     recognitions: list[VoxtralRecognition] = []
@@ -180,7 +182,7 @@ async def _watch(recognitions: list[VoxtralRecognition], calls: Calls) -> None:
         calls.late_ms.append(max(((now_s - due_s) * 1000 for due_s in dues if due_s is not None), default=-STEP_MS))
 
 
-async def _talk(speakers: Speaker) -> None:
+async def _talk(speakers: RandomSpeaker) -> None:
     """One utterance after the other, played in real time."""
     while True:
         await play(speakers, round(CHARACTERS_PER_S * 8), Heard(), float("inf"))
@@ -189,7 +191,7 @@ async def _talk(speakers: Speaker) -> None:
 @asynccontextmanager
 async def engines(
     model: VoxtralRealtime, voice: VoxtralTTS, streams: int, talking: int, device: torch.device
-) -> AsyncIterator[tuple[VoxtralRecognizer, Speaker | None]]:
+) -> AsyncIterator[tuple[VoxtralRecognizer, RandomSpeaker | None]]:
     """Recognition alone on a step loop, or on the one that speaks."""
     config = SimpleNamespace(
         **SETTINGS, device=device.type, streams=streams, delay_ms=DELAY * STEP_MS, context_s=2 * TURN_S[1]

@@ -15,7 +15,7 @@ from tts.interface import EngineBusy
 from tts.voxtral.model import VoxtralTTS
 from tts.voxtral.slots import SpeechSlots
 from tts.voxtral.stepper import SpeechStepper
-from tts.voxtral.utterance import SpeechRequest, VoxtralUtterance
+from tts.voxtral.utterance import UtteranceRequest, VoxtralUtterance
 
 CHARACTERS_PER_S = 500 / 33
 CHARACTERS_PER_TOKEN = 4
@@ -40,7 +40,7 @@ class Heard:
     refused: int = 0
 
 
-class Speaker:
+class RandomSpeaker:
     """The engine with random weights, as far as the listeners need it."""
 
     def __init__(self, model: VoxtralTTS, loop: StepLoop, stepper: SpeechStepper) -> None:
@@ -54,8 +54,8 @@ class Speaker:
         text_ids = [self.chance.randrange(1000, 4000) for _ in range(max(1, characters // CHARACTERS_PER_TOKEN))]
         seed = self.chance.getrandbits(63)
 
-        async def begin() -> SpeechRequest:
-            request = SpeechRequest.of(
+        async def begin() -> UtteranceRequest:
+            request = UtteranceRequest.of(
                 "x" * characters,
                 text_ids,
                 voice=VOICE,
@@ -73,7 +73,7 @@ class Speaker:
 
 
 @asynccontextmanager
-async def speaker(model: VoxtralTTS, slots: int) -> AsyncIterator[Speaker]:
+async def speaker(model: VoxtralTTS, slots: int) -> AsyncIterator[RandomSpeaker]:
     """The engine with that many slots, its graphs captured and its voice read."""
     async with StepLoop("benchmark") as loop:
         outlets = Outlets(asyncio.get_running_loop())
@@ -85,11 +85,11 @@ async def speaker(model: VoxtralTTS, slots: int) -> AsyncIterator[Speaker]:
 
         stepper = await loop.run(prepare)
         await loop.attach(stepper)
-        yield Speaker(model, loop, stepper)
+        yield RandomSpeaker(model, loop, stepper)
         await loop.detach(stepper)
 
 
-async def listen(speaker: Speaker, characters: int, heard: Heard) -> None:
+async def listen(speaker: RandomSpeaker, characters: int, heard: Heard) -> None:
     """Take an utterance as fast as it comes."""
     utterance, frames = speaker.speak(characters, NO_LIMIT)
     started_s = time.perf_counter()
@@ -102,7 +102,7 @@ async def listen(speaker: Speaker, characters: int, heard: Heard) -> None:
     heard.characters += characters
 
 
-async def play(speaker: Speaker, characters: int, heard: Heard, cut_after_s: float) -> None:
+async def play(speaker: RandomSpeaker, characters: int, heard: Heard, cut_after_s: float) -> None:
     """Play an utterance in real time, until its end or until it is cut."""
     utterance, _ = speaker.speak(characters, LEAD_FRAMES)
     started_s = time.perf_counter()

@@ -101,7 +101,7 @@ def first_frame(model: VoxtralTTS, repeats: int) -> dict[str, float]:
         frames.begin()
         for step in range(model.config.flow.euler_steps):
             frames.euler(step)
-        frames.keep([0])
+        frames.commit([0])
         frames.decode()
         slots.free(0)
 

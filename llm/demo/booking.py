@@ -1,4 +1,4 @@
-"""The demo mind's table booking: day, time and number of people in any order, then a yes, then the `book_table` tool.
+"""The demo model's table booking: day, time and number of people in any order, then a yes, then the `book_table` tool.
 
 The state is what the caller's messages say, read from the first to the last: nothing is kept between replies.
 """
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from llm.demo.situation import Answer, Situation
+from llm.demo.situation import DemoAnswer, Situation
 from llm.demo.words import read_number, say_number, words_of
 
 TOOL = "book_table"
@@ -40,17 +40,17 @@ class Booking:
         return bool(self.day and self.time and self.people)
 
 
-def book(situation: Situation) -> Answer | None:
+def book(situation: Situation) -> DemoAnswer | None:
     """The next step of the booking, if the caller is at it."""
     booking, is_confirmed, is_news = _read(situation)
     if booking is None or not is_news:
         return None
     if is_confirmed:
         wish = situation.call(TOOL, day=booking.day, time=booking.time, people=booking.people)
-        return wish or Answer("I would book it gladly, but the restaurant's book is not within my reach here.")
+        return wish or DemoAnswer("I would book it gladly, but the restaurant's book is not within my reach here.")
     if booking.is_refused:
-        return Answer("No harm done. Tell me what to change: the day, the time, or how many of you there are.")
-    return Answer(question(booking))
+        return DemoAnswer("No harm done. Tell me what to change: the day, the time, or how many of you there are.")
+    return DemoAnswer(question(booking))
 
 
 def open_question(situation: Situation) -> str:
@@ -71,14 +71,14 @@ def question(booking: Booking) -> str:
     return f"A table for {people}, {booking.day} at {booking.time}. Shall I book it?"
 
 
-def say_result(result: Mapping[str, Any]) -> Answer:
+def say_result(result: Mapping[str, Any]) -> DemoAnswer:
     """Say what the restaurant answered."""
     if result.get("status") != "booked":
-        return Answer(
+        return DemoAnswer(
             "I'm sorry, the restaurant could not take that booking. Shall we try another day or fewer people?"
         )
     reference = result.get("reference")
-    return Answer(
+    return DemoAnswer(
         "Done, your table is booked." + (f" Your reference is {reference}." if reference else "") + " Enjoy it!"
     )
 

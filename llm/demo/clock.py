@@ -1,10 +1,10 @@
-"""The demo mind's clock: the time and date, here or in a city, through the `current_time` tool."""
+"""The demo model's clock: the time and date, here or in a city, through the `current_time` tool."""
 
 from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from llm.demo.situation import Answer, Situation
+from llm.demo.situation import DemoAnswer, Situation
 from llm.demo.words import say_date, say_time
 
 TOOL = "current_time"
@@ -33,24 +33,24 @@ _ASKS_DATE = (
 )
 
 
-def tell_time(situation: Situation) -> Answer | None:
+def tell_time(situation: Situation) -> DemoAnswer | None:
     """Ask for the time or date if the caller wants it."""
     if not situation.hears(*_ASKS_TIME, *_ASKS_DATE):
         return None
     zone = next((zone for city, zone in ZONES.items() if situation.hears(city)), None)
     wish = situation.call(TOOL, zone=zone) if zone else situation.call(TOOL)
-    return wish or Answer("I'm sorry, nobody gave me a clock here. Ask me something else.")
+    return wish or DemoAnswer("I'm sorry, nobody gave me a clock here. Ask me something else.")
 
 
-def say_result(situation: Situation, result: Mapping[str, Any], arguments: Mapping[str, Any]) -> Answer:
+def say_result(situation: Situation, result: Mapping[str, Any], arguments: Mapping[str, Any]) -> DemoAnswer:
     """Say what the clock shows."""
     try:
         hour, minute = map(int, str(result["time"]).split(":")[:2])
         day = date.fromisoformat(str(result["date"]))
     except (KeyError, ValueError):
-        return Answer("I'm sorry, my clock gave me no answer. Try again in a moment.")
+        return DemoAnswer("I'm sorry, my clock gave me no answer. Try again in a moment.")
     city = next((city.title() for city, zone in ZONES.items() if zone == arguments.get("zone")), None)
     place = f" in {city}" if city else ""
     if situation.hears(*_ASKS_DATE):
-        return Answer(f"Today{place} is {say_date(day)}.")
-    return Answer(f"It is {say_time(hour, minute)}{place}.")
+        return DemoAnswer(f"Today{place} is {say_date(day)}.")
+    return DemoAnswer(f"It is {say_time(hour, minute)}{place}.")

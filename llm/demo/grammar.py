@@ -1,4 +1,4 @@
-"""Sentences that the demo mind understands, many and varied: what a small recogniser's language model is made from.
+"""Sentences that the demo model understands, many and varied: what a small recognizer's language model is made from.
 
 A pattern such as "(please|) tell me {story}" has choices in brackets, an empty one where words may be left out, and
 slots in braces, filled from `_SLOTS`.

@@ -1,4 +1,4 @@
-"""The demo mind: a language model without a model. It is scripted, and works through the tools as a real one does.
+"""The demo model: a language model without a model. It is scripted, and works through the tools as a real one does.
 
 Its reply is a plain function of the messages and tools: nothing is kept between replies, so calls cannot mix and what
 the caller did not hear was never said.
@@ -15,7 +15,7 @@ from llm.config import DemoConfig
 from llm.demo import booking as demo_booking
 from llm.demo import clock as demo_clock
 from llm.demo import talk as demo_talk
-from llm.demo.situation import INTERRUPTED, Answer, Situation
+from llm.demo.situation import INTERRUPTED, DemoAnswer, Situation
 from llm.demo.sums import work_out
 from llm.demo.words import words_of
 from llm.interface import AS_SET, ContextTooLong, Ending, Message, Reply, Sampling, TextDelta, Tool, ToolCall
@@ -40,7 +40,7 @@ _WORTH_FINISHING = 4  # words
 
 
 class DemoMind:
-    """The scripted mind, for any number of calls."""
+    """The scripted model, for any number of calls."""
 
     def __init__(self, config: DemoConfig) -> None:
         self._config = config
@@ -69,7 +69,7 @@ class DemoReply(Reply):
         """Think.
 
         Raises:
-            ContextTooLong: more messages than the mind reads.
+            ContextTooLong: more messages than the model reads.
         """
         if len(self._messages) > self._max_messages:
             raise ContextTooLong(
@@ -108,8 +108,8 @@ class DemoReply(Reply):
         return Ending()
 
 
-def respond(messages: Sequence[Message], tools: frozenset[str]) -> Answer:
-    """The mind's answer to a conversation.
+def respond(messages: Sequence[Message], tools: frozenset[str]) -> DemoAnswer:
+    """The model's answer to a conversation.
 
     Args:
         messages: the conversation; an interrupted assistant message ends with "—" where the caller stopped hearing it.
@@ -136,9 +136,9 @@ def find_unsaid(messages: Sequence[Message], tools: frozenset[str]) -> str:
     return unsaid
 
 
-def _answer(situation: Situation) -> Answer:
+def _answer(situation: Situation) -> DemoAnswer:
     if situation.turn == 0:
-        return Answer(GREETING)
+        return DemoAnswer(GREETING)
     if finished := situation.tool_result():
         return _after_tool(situation, *finished)
     for skill in _SKILLS:
@@ -148,16 +148,16 @@ def _answer(situation: Situation) -> Answer:
         answer = demo_talk.admit_ignorance(situation)
     booking = demo_booking.open_question(situation)
     if booking and answer.text and booking not in answer.text and not demo_booking.book(situation):
-        return Answer(f"{answer.text} Now, your table. {booking}", answer.calls)
+        return DemoAnswer(f"{answer.text} Now, your table. {booking}", answer.calls)
     return answer
 
 
-def _after_tool(situation: Situation, call: ToolCall, result: Mapping[str, Any]) -> Answer:
+def _after_tool(situation: Situation, call: ToolCall, result: Mapping[str, Any]) -> DemoAnswer:
     if call.name == demo_clock.TOOL:
         return demo_clock.say_result(situation, result, json.loads(call.arguments))
     if call.name == demo_booking.TOOL:
         return demo_booking.say_result(result)
-    return Answer()  # the goodbye was said before the call was ended
+    return DemoAnswer()  # the goodbye was said before the call was ended
 
 
 def _rest_of(text: str, heard: str) -> str:

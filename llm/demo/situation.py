@@ -1,4 +1,4 @@
-"""What the demo mind knows when it answers: the messages, the tools on offer, and nothing else."""
+"""What the demo model knows when it answers: the messages, the tools on offer, and nothing else."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,8 @@ INTERRUPTED = "—"  # ends an assistant message that the caller cut short
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What the mind says, and the tools that it wants to run after saying it."""
+class DemoAnswer:
+    """What the model says, and the tools that it wants to run after saying it."""
 
     text: str = ""
     calls: tuple[ToolCall, ...] = ()
@@ -71,11 +71,11 @@ class Situation:
         """One of several wordings, the next one each turn."""
         return wordings[self.turn % len(wordings)]
 
-    def call(self, tool: str, **arguments: Any) -> Answer | None:
+    def call(self, tool: str, **arguments: Any) -> DemoAnswer | None:
         """The wish to run a tool; None if it is not on offer."""
         if tool not in self.tools:
             return None
-        return Answer(calls=(ToolCall(f"call_{len(self.messages)}", tool, json.dumps(arguments)),))
+        return DemoAnswer(calls=(ToolCall(f"call_{len(self.messages)}", tool, json.dumps(arguments)),))
 
     def tool_result(self) -> tuple[ToolCall, Mapping[str, Any]] | None:
         """The call that the last message answers, and what came out; None if the last message is no tool's."""

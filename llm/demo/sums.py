@@ -1,9 +1,9 @@
-"""The demo mind's arithmetic: "what is twelve times seven", chains of plus, minus, times and divided by."""
+"""The demo model's arithmetic: "what is twelve times seven", chains of plus, minus, times and divided by."""
 
 from collections.abc import Sequence
 from fractions import Fraction
 
-from llm.demo.situation import Answer, Situation
+from llm.demo.situation import DemoAnswer, Situation
 from llm.demo.words import read_number, say_number
 
 _OPERATORS = (
@@ -17,7 +17,7 @@ _OPERATORS = (
 )
 
 
-def work_out(situation: Situation) -> Answer | None:
+def work_out(situation: Situation) -> DemoAnswer | None:
     """The result of the first sum among the caller's words."""
     for start in range(len(situation.words)):
         terms = _read_sum(situation.words, start)
@@ -43,9 +43,9 @@ def _read_sum(words: Sequence[str], start: int) -> list[tuple[str, int]]:
     return terms
 
 
-def _answer(terms: Sequence[tuple[str, int]]) -> Answer:
+def _answer(terms: Sequence[tuple[str, int]]) -> DemoAnswer:
     if any(operator == "divided by" and value == 0 for operator, value in terms):
-        return Answer("Nobody can divide by zero, not even me.")
+        return DemoAnswer("Nobody can divide by zero, not even me.")
     question = " ".join(f"{operator} {say_number(value)}".strip() for operator, value in terms)
     total, factor = Fraction(0), Fraction(terms[0][1])
     for operator, value in terms[1:]:  # times and divided by bind first
@@ -57,8 +57,8 @@ def _answer(terms: Sequence[tuple[str, int]]) -> Answer:
             total, factor = total + factor, Fraction(value if operator == "plus" else -value)
     result = total + factor
     if abs(result) >= 10**12:
-        return Answer("That is more than I can count to. Try smaller numbers.")
-    return Answer(f"{question.capitalize()} is {_say(result)}.")
+        return DemoAnswer("That is more than I can count to. Try smaller numbers.")
+    return DemoAnswer(f"{question.capitalize()} is {_say(result)}.")
 
 
 def _say(value: Fraction) -> str:

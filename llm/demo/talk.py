@@ -1,6 +1,6 @@
-"""The demo mind's small talk, stories and games: each skill answers if the caller's words are meant for it."""
+"""The demo model's small talk, stories and games: each skill answers if the caller's words are meant for it."""
 
-from llm.demo.situation import INTERRUPTED, Answer, Situation
+from llm.demo.situation import INTERRUPTED, DemoAnswer, Situation
 from llm.demo.stories import STORIES
 from llm.demo.words import read_number, say_number, words_of
 
@@ -63,26 +63,26 @@ def is_about(situation: Situation, phrases: tuple[str, ...]) -> bool:
     return False
 
 
-def stop(situation: Situation) -> Answer | None:
+def stop(situation: Situation) -> DemoAnswer | None:
     """Give way, briefly: the caller wants to speak."""
     if is_about(situation, STOPS):
         first = "Okay." if situation.was_interrupted else "I'm quiet."
-        return Answer(situation.vary(first, "All right.", "Sure."))
+        return DemoAnswer(situation.vary(first, "All right.", "Sure."))
     if is_about(situation, WAITS):
-        return Answer(situation.vary("I'm listening.", "Take your time.", "I'll wait."))
+        return DemoAnswer(situation.vary("I'm listening.", "Take your time.", "I'll wait."))
     if situation.was_interrupted and situation.hears_only("no", "no no", "nope"):
-        return Answer(situation.vary("Okay, something else then. What would you like?", "All right. What instead?"))
+        return DemoAnswer(situation.vary("Okay, something else then. What would you like?", "All right. What instead?"))
     return None
 
 
-def go_on(situation: Situation) -> Answer | None:
+def go_on(situation: Situation) -> DemoAnswer | None:
     """Say the rest of what was interrupted."""
     if not asks_to_go_on(situation):
         return None
     if not situation.unsaid:
-        return Answer("That was all of it. Would you like a story?")
+        return DemoAnswer("That was all of it. Would you like a story?")
     opening = situation.vary("Where was I? ", "As I was saying. ", "So. ")
-    return Answer(opening + situation.unsaid)
+    return DemoAnswer(opening + situation.unsaid)
 
 
 def asks_to_go_on(situation: Situation) -> bool:
@@ -91,30 +91,30 @@ def asks_to_go_on(situation: Situation) -> bool:
     return is_short and situation.hears(*GOES_ON)
 
 
-def repeat(situation: Situation) -> Answer | None:
+def repeat(situation: Situation) -> DemoAnswer | None:
     """Say the caller's words, or our last ones, again."""
     echo = situation.after("repeat after me", "say after me", "repeat the words", "repeat this")
     if echo is not None:
         said = " ".join(echo)
-        return Answer(f"{said.capitalize()}." if said else "After you: say repeat after me, and then some words.")
+        return DemoAnswer(f"{said.capitalize()}." if said else "After you: say repeat after me, and then some words.")
     if situation.hears(*_ASKS_AGAIN):
         said = situation.last_said.removesuffix(INTERRUPTED).removeprefix(_REPEAT_OPENING)
-        return Answer(_REPEAT_OPENING + said if said else "I haven't said anything yet.")
+        return DemoAnswer(_REPEAT_OPENING + said if said else "I haven't said anything yet.")
     return None
 
 
-def spell(situation: Situation) -> Answer | None:
+def spell(situation: Situation) -> DemoAnswer | None:
     """Spell a word, letter by letter."""
     words = situation.after("spell the word", "spell the name", "do you spell", "you spell", "spell")
     if words is None:
         return None
     word = next((word for word in words if word not in ("the", "word", "please", "for", "me", "me")), None)
     if word is None:
-        return Answer("Gladly. Which word shall I spell?")
-    return Answer(f"{word.capitalize()}: {', '.join(word.replace(chr(39), '').upper())}.")
+        return DemoAnswer("Gladly. Which word shall I spell?")
+    return DemoAnswer(f"{word.capitalize()}: {', '.join(word.replace(chr(39), '').upper())}.")
 
 
-def count(situation: Situation) -> Answer | None:
+def count(situation: Situation) -> DemoAnswer | None:
     """Count up or down."""
     if not situation.hears("count", "counting"):
         return None
@@ -127,77 +127,79 @@ def count(situation: Situation) -> Answer | None:
             position += 1
     is_down = situation.hears("down", "backwards", "backward")
     if not numbers:
-        return Answer("Gladly. How far shall I count?")
+        return DemoAnswer("Gladly. How far shall I count?")
     if max(numbers) > _LONGEST_COUNT:
-        return Answer("That would take us until tomorrow. I count as far as one hundred.")
+        return DemoAnswer("That would take us until tomorrow. I count as far as one hundred.")
     first, last = (numbers[0], numbers[1]) if len(numbers) > 1 else (numbers[0], 1) if is_down else (1, numbers[0])
     step = 1 if last >= first else -1
     counted = ", ".join(say_number(number) for number in range(first, last + step, step))
-    return Answer(f"{counted.capitalize()}.")
+    return DemoAnswer(f"{counted.capitalize()}.")
 
 
-def tell_story(situation: Situation) -> Answer | None:
+def tell_story(situation: Situation) -> DemoAnswer | None:
     """Tell the story that was asked for, or one that was not told yet."""
     if not situation.hears("story", "stories", "tale", "fairy tale"):
         return None
     for story in STORIES:
         if situation.hears(*story.topics):
-            return Answer(_STORY_OPENING + story.text)
+            return DemoAnswer(_STORY_OPENING + story.text)
     told = sum(
         message.role == "user" and bool({"story", "tale", "stories"} & {*words_of(message.content)})
         for message in situation.messages
     )
-    return Answer(_STORY_OPENING + STORIES[(told - 1) % len(STORIES)].text)
+    return DemoAnswer(_STORY_OPENING + STORIES[(told - 1) % len(STORIES)].text)
 
 
-def joke(situation: Situation) -> Answer | None:
+def joke(situation: Situation) -> DemoAnswer | None:
     """Tell a joke."""
-    return Answer(situation.vary(*_JOKES)) if situation.hears("joke", "jokes", "make me laugh", "funny") else None
+    return DemoAnswer(situation.vary(*_JOKES)) if situation.hears("joke", "jokes", "make me laugh", "funny") else None
 
 
-def take_leave(situation: Situation) -> Answer | None:
+def take_leave(situation: Situation) -> DemoAnswer | None:
     """Say goodbye and end the call."""
     if not (situation.hears(*_FAREWELLS) and len(situation.words) <= 6):
         return None
     farewell = situation.vary("Goodbye, and thank you for the call!", "Goodbye! It was nice talking with you.")
     ending = situation.call("end_call")
-    return Answer(farewell, ending.calls if ending else ())
+    return DemoAnswer(farewell, ending.calls if ending else ())
 
 
-def chat(situation: Situation) -> Answer | None:
-    """Answer what people say to be kind."""
+def chat(situation: Situation) -> DemoAnswer | None:
+    """DemoAnswer what people say to be kind."""
     if situation.hears("who are you", "what are you", "your name", "are you a robot", "are you real", "are you human"):
-        return Answer(
+        return DemoAnswer(
             "I am Parley's demo mind, a small script and no real model. I know few words, but I listen while I speak. "
             "Say help to hear what I can do."
         )
     if situation.hears("help", "help me", "what can you do", "what can i say", "what can i ask", "what do you know"):
-        return Answer(HELP)
+        return DemoAnswer(HELP)
     if situation.hears("how are you", "how do you do", "how's it going", "how is it going"):
-        return Answer(situation.vary("Very well, thank you. And you?", "I'm fine, thanks. What can I do for you?"))
+        return DemoAnswer(situation.vary("Very well, thank you. And you?", "I'm fine, thanks. What can I do for you?"))
     if situation.hears("weather", "rain", "raining", "sunny"):
-        return Answer("I have no window, I'm afraid. I hope that the sun shines where you are.")
+        return DemoAnswer("I have no window, I'm afraid. I hope that the sun shines where you are.")
     if situation.hears("thank you", "thanks", "thank you very much"):
-        return Answer(situation.vary("You're welcome.", "My pleasure.", "Any time."))
+        return DemoAnswer(situation.vary("You're welcome.", "My pleasure.", "Any time."))
     if situation.hears("hello", "hi", "hey", "good morning", "good afternoon", "good evening"):
-        return Answer(situation.vary("Hello! What can I do for you?", "Hi there. What would you like to do?"))
+        return DemoAnswer(situation.vary("Hello! What can I do for you?", "Hi there. What would you like to do?"))
     if situation.hears("i'm fine", "i am fine", "very well", "great", "good", "nice", "wonderful", "i like it", "cool"):
-        return Answer(situation.vary("I'm glad to hear it. What shall we do next?", "Lovely. What would you like?"))
+        return DemoAnswer(situation.vary("I'm glad to hear it. What shall we do next?", "Lovely. What would you like?"))
     return nod(situation)
 
 
-def nod(situation: Situation) -> Answer | None:
-    """Answer a lone yes, no or okay by what it follows."""
+def nod(situation: Situation) -> DemoAnswer | None:
+    """DemoAnswer a lone yes, no or okay by what it follows."""
     if situation.hears_only(*_NO):
-        return Answer(situation.vary("All right. I'm here if you need me.", "No problem."))
+        return DemoAnswer(situation.vary("All right. I'm here if you need me.", "No problem."))
     if situation.hears_only(*_YES):
         if situation.was_interrupted:
-            return Answer("Shall I go on? Then say go on.")
-        return Answer(situation.vary("Good. What would you like?", "I'm listening.", "Tell me what you would like."))
+            return DemoAnswer("Shall I go on? Then say go on.")
+        return DemoAnswer(
+            situation.vary("Good. What would you like?", "I'm listening.", "Tell me what you would like.")
+        )
     return None
 
 
-def admit_ignorance(situation: Situation) -> Answer:
+def admit_ignorance(situation: Situation) -> DemoAnswer:
     """Say kindly that nothing was understood, with a hint."""
     apology = situation.vary(
         "I'm sorry, I didn't understand that.",
@@ -205,4 +207,4 @@ def admit_ignorance(situation: Situation) -> Answer:
         "That is beyond me, I'm afraid.",
         "Sorry, I only know a few things.",
     )
-    return Answer(f"{apology} {_HINTS[situation.turn % len(_HINTS)]}")
+    return DemoAnswer(f"{apology} {_HINTS[situation.turn % len(_HINTS)]}")

@@ -26,7 +26,7 @@ _LARGEST = 10**12
 
 
 def words_of(text: str) -> tuple[str, ...]:
-    """The words of a text in lower case, without punctuation: from any recogniser, or a keyboard."""
+    """The words of a text in lower case, without punctuation: from any recognizer, or a keyboard."""
     text = text.lower().replace("’", "'")
     for symbol, word in _SYMBOLS.items():
         text = text.replace(symbol, word)

@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class Abandoned(Exception):
-    """Nobody wants any more what was waited for."""
+    """What was waited for is no longer wanted."""
 
 
 class Waiting:

@@ -21,7 +21,7 @@ _DRAIN_TIMEOUT_S = 0.1
 _LONGEST_ERROR = 65_536  # bytes that are read of an error's body
 
 
-class Answer:
+class HttpAnswer:
     """A successful answer whose body is still to be read."""
 
     def __init__(self, url: str, response: aiohttp.ClientResponse) -> None:
@@ -47,7 +47,7 @@ class Answer:
                     pass
 
 
-class JsonSocket:
+class EndpointSocket:
     """A web socket that carries a JSON object in every message."""
 
     def __init__(self, url: str, socket: aiohttp.ClientWebSocketResponse) -> None:
@@ -64,7 +64,7 @@ class JsonSocket:
             await self._socket.send_str(json.dumps(message))
 
     async def close(self) -> None:
-        """End the connection; whoever waits to receive is told that it is gone."""
+        """End the connection; whoever waits to receive gets an error."""
         await self._socket.close()
 
     async def receive(self) -> Mapping[str, Any]:
@@ -140,7 +140,7 @@ class Endpoint:
                 raise EndpointUnreachable(f"{answer.url} did not answer in JSON: check base_url") from None
 
     @asynccontextmanager
-    async def post(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[Answer, None]:
+    async def post(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[HttpAnswer, None]:
         """The answer to a JSON body. Leaving before its end closes the connection, by which the server cancels it.
 
         Raises:
@@ -150,7 +150,7 @@ class Endpoint:
             yield answer
 
     @asynccontextmanager
-    async def web_socket(self, path: str, query: Mapping[str, str]) -> AsyncGenerator[JsonSocket, None]:
+    async def web_socket(self, path: str, query: Mapping[str, str]) -> AsyncGenerator[EndpointSocket, None]:
         """A web socket, tried once.
 
         Raises:
@@ -173,7 +173,7 @@ class Endpoint:
         except _HandshakeRefused as error:
             raise refusal(url, error.status, error.headers, "", self._config.api_key_env) from None
         async with socket:
-            yield JsonSocket(url, socket)
+            yield EndpointSocket(url, socket)
 
     @property
     def _running(self) -> aiohttp.ClientSession:
@@ -184,11 +184,11 @@ class Endpoint:
     @asynccontextmanager
     async def _answered(
         self, method: str, path: str, body: Mapping[str, Any] | None = None
-    ) -> AsyncGenerator[Answer, None]:
+    ) -> AsyncGenerator[HttpAnswer, None]:
         url = self._config.url(path)
         response = await retried(lambda: self._send(method, url, body), self._config.retry_limit_s)
         try:
-            yield Answer(url, response)
+            yield HttpAnswer(url, response)
         finally:
             if not response.content.at_eof():
                 response.close()

@@ -51,10 +51,10 @@ def refusal(url: str, status: int, headers: Mapping[str, str], body: str, key_en
     said = said_by(body)
     found = f"{url} answered {status}" + (f" ({said})" if said else "")
     if status in (401, 403):
-        mend = f"check the key in {key_env}" if key_env else "name the variable with its key in api_key_env"
+        remedy = f"check the key in {key_env}" if key_env else "name the variable with its key in api_key_env"
         if status == 403:
-            mend += ", what it may do, and whether the text was moderated"
-        return EndpointRefused(f"{found}: {mend}", status=status)
+            remedy += ", what it may do, and whether the text was moderated"
+        return EndpointRefused(f"{found}: {remedy}", status=status)
     if status in (429, 503):
         wait_s = _seconds(headers.get("Retry-After"))
         when = f" in {wait_s:g} s" if wait_s else ""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 VERSION = "v13"  # the format of Ministral 3: tools before the first user message, no ids of tool calls
 REMEMBERED = 4096  # exchanges, of all calls
-SILENCE = Message("user", "")  # what the model answers if nobody asked anything
+SILENCE = Message("user", "")  # what the model answers if no question was asked
 
 
 @dataclass(frozen=True, slots=True)

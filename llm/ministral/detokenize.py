@@ -34,7 +34,7 @@ class ReplyPieces:
         """What the reply's next token completes."""
         special = self._special_tokens
         if token == special.tool_call:
-            pieces = self._finished_call()
+            pieces = self._finish_call()
             self._part = "name"
             return pieces
         if token == special.arguments and self._part == "name":
@@ -51,17 +51,17 @@ class ReplyPieces:
                 self._name += text
             case "arguments":
                 self._arguments += text
-            case "thought":  # not for the caller's ears
+            case "thought":  # not for the caller
                 pass
         return []
 
     def end(self) -> list[Piece]:
         """What the end of the reply completes. A last character of which bytes are missing is dropped."""
-        pieces = self._finished_call()
+        pieces = self._finish_call()
         self._part = "text"
         return pieces
 
-    def _finished_call(self) -> list[Piece]:
+    def _finish_call(self) -> list[Piece]:
         name, arguments = self._name.strip(), self._arguments.strip() or "{}"
         self._name = self._arguments = ""
         self._decoder.reset()

@@ -44,7 +44,7 @@ class Ministral(nn.Module):
     """
 
     def __init__(self, config: DecoderConfig, chat: ChatFormat, device: torch.device, dtype: torch.dtype) -> None:
-        """Uninitialised. Use `load`."""
+        """Uninitialized. Use `load`."""
         super().__init__()
         self.config = config
         self.decoder = Decoder(config, device, dtype)

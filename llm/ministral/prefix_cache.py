@@ -50,7 +50,7 @@ class PrefixTree:
             node = child
         rest = ids[tokens : tokens + size]
         common, nearest = max(
-            ((_common(child.ids, rest), child) for child in node.children.values()),
+            ((_count_common(child.ids, rest), child) for child in node.children.values()),
             key=lambda found: found[0],
             default=(0, node),
         )
@@ -89,7 +89,7 @@ class PrefixTree:
                 return
 
     def clear(self) -> None:
-        """Forget everything: what is remembered may not be sound."""
+        """Forget everything: what is remembered may be wrong."""
         for node in self._by_use:
             self._cache.forget(Prefix(len(node.ids), (node.page,)))
         self._by_use.clear()
@@ -109,7 +109,7 @@ class PrefixTree:
         self._cache.forget(Prefix(len(node.ids), (node.page,)))
 
 
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
+def _count_common(one: Sequence[int], other: Sequence[int]) -> int:
     """How many tokens both begin with."""
     for index, (a, b) in enumerate(zip(one, other, strict=False)):
         if a != b:

@@ -7,7 +7,7 @@ HALVINGS = 24  # down to 6e-8 of the highest probability; of those below that, n
 
 
 def sample(logits: Tensor, temperature: Tensor, top_p: Tensor, uniform: Tensor) -> Tensor:
-    """Draw a token for each row. A row's token does not depend on the other rows; no host synchronisation.
+    """Draw a token for each row. A row's token does not depend on the other rows; no host synchronization.
 
     Args:
         logits: [B, V] float32.

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from llm.config import ChatConfig
 from llm.endpoint.cancellable import Abandoned, Waiting
-from llm.endpoint.client import Answer, Endpoint
+from llm.endpoint.client import Endpoint, HttpAnswer
 from llm.endpoint.errors import EndpointError
 from llm.endpoint.sse import events
 from llm.interface import AS_SET, Ending, EngineUnreachable, Message, Reply, Sampling, TextDelta, Tool, ToolCall
@@ -69,7 +69,7 @@ class ChatModel:
             yield reply
 
 
-async def _read(answer: Answer) -> Pieces:
+async def _read(answer: HttpAnswer) -> Pieces:
     async with aclosing(answer.blocks()) as blocks, aclosing(events(blocks)) as found:
         async for piece in pieces(answer.url, found):
             yield piece

@@ -114,7 +114,7 @@ class MistralChat:
         yield assembler.ending
 
     async def _greet(self) -> None:
-        """A small request, past the client: it would check every field of an answer that nobody reads."""
+        """A small request, past the client: it would check every field of an answer that is not read."""
         url = self._config.url("models")
         with self._errors():
             async with self._in_time():

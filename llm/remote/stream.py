@@ -14,7 +14,7 @@ from llm.interface import Ending, TextDelta, ToolCall
 _DONE = "[DONE]"
 
 
-class _Function(BaseModel):
+class _CalledFunction(BaseModel):
     name: str | None = None
     arguments: str | dict[str, Any] | None = None
 
@@ -22,7 +22,7 @@ class _Function(BaseModel):
 class _ToolCallPiece(BaseModel):
     index: int | None = None
     id: str | None = None
-    function: _Function = Field(default_factory=_Function)
+    function: _CalledFunction = Field(default_factory=_CalledFunction)
 
 
 class _ContentPiece(BaseModel):

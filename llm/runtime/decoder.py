@@ -15,7 +15,7 @@ from llm.runtime.architecture import DecoderConfig
 from llm.runtime.attention import Segment, attend_padded, attend_segments, write_kv
 from llm.runtime.backend import StepTokens, run_layers
 from llm.runtime.cache import PagedCache
-from llm.runtime.layers import Layer, LayerShape, RMSNorm, linear, multiply, rotary_frequencies, rotation
+from llm.runtime.layers import LayerShape, RMSNorm, TransformerLayer, linear, multiply, rotary_frequencies, rotation
 from llm.runtime.weights.loading import Recipe, under
 
 
@@ -42,11 +42,13 @@ class Decoder(nn.Module):
     def __init__(
         self, config: DecoderConfig, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> None:
-        """Parameters on that device (the meta device until they are loaded) and in that type, uninitialised."""
+        """Parameters on that device (the meta device until they are loaded) and in that type, uninitialized."""
         super().__init__()
         self.config = config
         self.tok_embeddings = nn.Embedding(config.vocab_size, config.dim, device=device, dtype=dtype)
-        self.layers = nn.ModuleList(Layer(LayerShape.of(config), device, dtype) for _ in range(config.n_layers))
+        self.layers = nn.ModuleList(
+            TransformerLayer(LayerShape.of(config), device, dtype) for _ in range(config.n_layers)
+        )
         self.norm = RMSNorm(config.dim, config.norm_eps, device, dtype)
         self.output = linear(config.dim, config.vocab_size, device, dtype) if config.head == "untied" else None
         self.delay = (
@@ -136,7 +138,7 @@ class Decoder(nn.Module):
         if self.output is not None:
             recipes["output.weight"] = Recipe.of("output.weight", config.vocab_size, config.dim)
         for index in range(config.n_layers):
-            layer = Layer.recipes(LayerShape.of(config), f"layers.{index}.")
+            layer = TransformerLayer.recipes(LayerShape.of(config), f"layers.{index}.")
             recipes |= under(f"layers.{index}", layer)
             if config.ada_norm_dim:
                 stem, width = f"layers.{index}.ada_rms_norm_t_cond", config.ada_norm_dim

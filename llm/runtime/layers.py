@@ -81,7 +81,7 @@ class Matrix(nn.Linear):
 
 
 def linear(inputs: int, outputs: int, device: torch.device | str | None, dtype: torch.dtype | None) -> nn.Linear:
-    """A matrix of that size, uninitialised."""
+    """A matrix of that size, uninitialized."""
     return Matrix(inputs, outputs, bias=False, device=device, dtype=dtype)
 
 
@@ -116,7 +116,7 @@ class FeedForward(nn.Module):
         return self.w2(functional.silu(gate) * up)
 
 
-class Layer(nn.Module):
+class TransformerLayer(nn.Module):
     """x + wo(attend(norm(x))), then x + ffn(norm(x) * scale)."""
 
     def __init__(

@@ -49,7 +49,7 @@ class Tekken:
         return cls(encoding, special_ids, specials, content)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of ordinary text: nothing is added, normalised or read as a special token."""
+        """Ids of ordinary text: nothing is added, normalized or read as a special token."""
         return [rank + self.specials for rank in self._encoding.encode_ordinary(text)]
 
     def bytes_of(self, ids: Sequence[int]) -> bytes:

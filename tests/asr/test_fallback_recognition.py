@@ -1,4 +1,4 @@
-"""A list of recognisers as one: not a word of the turn is lost with the engine that was hearing it."""
+"""A list of recognizers as one: not a word of the turn is lost with the engine that was hearing it."""
 
 import asyncio
 from types import TracebackType

@@ -1,4 +1,4 @@
-"""A list of synthesisers as one: the sentence goes on where the first engine died."""
+"""A list of synthesizers as one: the sentence goes on where the first engine died."""
 
 from types import TracebackType
 from typing import Self

@@ -2,8 +2,6 @@
 
 import time
 
-import pytest
-
 from tts.spoken_text import spoken
 
 EXAMPLES = {
@@ -79,15 +77,16 @@ EXAMPLES = {
 }
 
 
-@pytest.mark.parametrize(("written", "expected"), EXAMPLES.values(), ids=EXAMPLES.keys())
-def test_spoken(written: str, expected: str) -> None:
-    assert spoken(written) == expected
+def test_spoken() -> None:
+    found = {name: spoken(written) for name, (written, _) in EXAMPLES.items()}
+    assert found == {name: expected for name, (_, expected) in EXAMPLES.items()}
 
 
-@pytest.mark.parametrize(("written", "expected"), EXAMPLES.values(), ids=EXAMPLES.keys())
-def test_what_is_spoken_stays_as_it_is(written: str, expected: str) -> None:
-    if "* " not in expected and "<" not in expected:  # an escaped mark or an entity, once read, is a mark
-        assert spoken(expected) == expected
+def test_what_is_spoken_stays_as_it_is() -> None:
+    texts = [expected for _, expected in EXAMPLES.values()]
+    settled = [text for text in texts if "* " not in text and "<" not in text]  # an escaped mark, once read, is a mark
+    assert len(settled) > len(texts) / 2
+    assert [spoken(text) for text in settled] == settled
 
 
 def test_a_stream_of_clauses_is_spoken_like_the_whole() -> None:
@@ -95,9 +94,8 @@ def test_a_stream_of_clauses_is_spoken_like_the_whole() -> None:
     assert " ".join(spoken(clause) for clause in clauses) == spoken("".join(clauses))
 
 
-@pytest.mark.parametrize("mark", ["*", "[", "http://", "www.", "_a", "| ", "<a", "<!--", "`", "# ", "- ", "[a]("])
-def test_a_thousand_open_marks_cost_no_more_than_their_length(mark: str) -> None:
-    text = mark * 3000
-    started = time.process_time()
-    spoken(text)
-    assert time.process_time() - started < 1.0
+def test_thousands_of_open_marks_are_read_in_linear_time() -> None:
+    started_s = time.process_time()
+    for mark in ("*", "[", "http://", "www.", "_a", "| ", "<a", "<!--", "`", "# ", "- ", "[a]("):
+        spoken(mark * 3000)
+    assert time.process_time() - started_s < 10.0  # a fraction of a second; minutes if one of them is quadratic

@@ -50,8 +50,8 @@ class _Event(ctypes.Structure):
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(_Event))
 
 
-class Speaker:
-    """The library, initialised once; `speak` renders one clause at a time."""
+class EspeakSpeaker:
+    """The library, initialized once; `speak` renders one clause at a time."""
 
     def __init__(self, library: str, data_folder: str | None) -> None:
         self._library = ctypes.CDLL(library)
@@ -106,7 +106,7 @@ def _reply(replies: BinaryIO, identifier: int, status: int, body: bytes, marks: 
     replies.flush()
 
 
-def _answer(speaker: Speaker, request: dict[str, Any], replies: BinaryIO) -> None:
+def _answer(speaker: EspeakSpeaker, request: dict[str, Any], replies: BinaryIO) -> None:
     try:
         marks, samples = speaker.speak(request["text"], request["voice"], request["words_per_minute"])
     except RuntimeError as error:
@@ -115,7 +115,7 @@ def _answer(speaker: Speaker, request: dict[str, Any], replies: BinaryIO) -> Non
         _reply(replies, request["id"], OK, samples, marks)
 
 
-def serve(speaker: Speaker, requests: BinaryIO, replies: BinaryIO) -> None:
+def serve(speaker: EspeakSpeaker, requests: BinaryIO, replies: BinaryIO) -> None:
     """Answer requests in turn until their stream ends.
 
     Each is rendered in a fork of the fresh library: it carries state from one clause to the next, and equal requests
@@ -139,7 +139,7 @@ def main() -> int:
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     try:
-        speaker = Speaker(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None)
+        speaker = EspeakSpeaker(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None)
     except (OSError, RuntimeError) as error:
         _reply(replies, 0, FAILED, str(error).encode())
         return 1

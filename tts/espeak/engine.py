@@ -1,4 +1,4 @@
-"""Speech from eSpeak NG: a synthesiser that needs no weights, with exact word times."""
+"""Speech from eSpeak NG: a synthesizer that needs no weights, with exact word times."""
 
 import asyncio
 import re

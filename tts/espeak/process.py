@@ -47,7 +47,7 @@ def find_espeak() -> tuple[str, str | None]:
 
 
 class EspeakProcess:
-    """Renders clauses; calls take turns. Nobody runs between calls, so a process that died is noticed by the next."""
+    """Renders clauses; calls take turns. Nothing runs between calls, so a process that died is noticed by the next."""
 
     def __init__(self, answer_timeout_s: float) -> None:
         self._answer_timeout_s = answer_timeout_s

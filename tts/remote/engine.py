@@ -14,7 +14,7 @@ from typing import Any, Protocol, Self
 from pydantic import SecretStr
 
 from llm.endpoint.cancellable import Abandoned, Waiting
-from llm.endpoint.client import Answer, Endpoint
+from llm.endpoint.client import Endpoint, HttpAnswer
 from llm.endpoint.errors import EndpointBusy, EndpointError, EndpointUnreachable
 from tts.chunks import ChunkCutter, SpeakingRate
 from tts.config import MistralSpeechConfig, OmniSpeechConfig
@@ -48,7 +48,7 @@ class SpeechDialect(Protocol):
         """The body of a request to speak a text."""
         ...
 
-    def audio(self, answer: Answer) -> Blocks:
+    def audio(self, answer: HttpAnswer) -> Blocks:
         """The bytes of the samples in an answer, in blocks of any size."""
         ...
 
@@ -123,7 +123,7 @@ class RemoteSynthesizer:
         async with self._endpoint.post("audio/speech", body) as answer, aclosing(self._read(answer)) as blocks:
             yield blocks
 
-    async def _read(self, answer: Answer) -> Blocks:
+    async def _read(self, answer: HttpAnswer) -> Blocks:
         async with aclosing(self._dialect.audio(answer)) as blocks:
             async for block in blocks:
                 yield block

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from llm.endpoint.client import Answer, Endpoint
+from llm.endpoint.client import Endpoint, HttpAnswer
 from llm.endpoint.errors import EndpointUnreachable
 from llm.endpoint.sse import events
 from tts.config import MistralSpeechConfig
@@ -62,7 +62,7 @@ class MistralSpeech:
             "stream": True,
         }
 
-    async def audio(self, answer: Answer) -> Blocks:
+    async def audio(self, answer: HttpAnswer) -> Blocks:
         """The samples' bytes."""
         async with (
             aclosing(answer.blocks()) as blocks,

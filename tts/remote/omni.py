@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from pydantic import TypeAdapter
 
-from llm.endpoint.client import Answer, Endpoint
+from llm.endpoint.client import Endpoint, HttpAnswer
 from llm.endpoint.errors import EndpointRefused, EndpointUnreachable
 from llm.endpoint.sse import events
 from tts.config import OmniSpeechConfig
@@ -59,7 +59,7 @@ class OmniSpeech:
             **{name: value for name, value in optional.items() if value is not None},
         }
 
-    async def audio(self, answer: Answer) -> Blocks:
+    async def audio(self, answer: HttpAnswer) -> Blocks:
         """The samples' bytes, in whichever of the two ways they come."""
         async with aclosing(answer.blocks()) as blocks:
             if answer.content_type == _EVENTS:

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from llm.runtime.weights.loading import Part, Recipe
 from tts.voxtral.codebooks import END, SPECIALS
-from tts.voxtral.codec_layers import Block, CausalConv, CausalTransposedConv, Layer, Stage
+from tts.voxtral.codec_layers import CausalConv, CausalTransposedConv, CodecBlock, CodecLayer, Stage
 
 _CHECKPOINT_PREFIX = "audio_tokenizer."
 _DEFAULT_ENCODER_STRIDES = "2,2,2,1"  # of the encoder, which is not released; the decoder's windows derive from them
@@ -126,7 +126,7 @@ class CodecDecoder(nn.Module):
             blocks = list(_decoder_blocks(config))
             self.decoder_blocks = nn.ModuleList(blocks)
             self.output_proj = CausalConv(config.width, config.patch_samples, config.patch_kernel, start="reflect")
-        self._blocks: tuple[Block, ...] = (*blocks, self.output_proj)
+        self._blocks: tuple[CodecBlock, ...] = (*blocks, self.output_proj)
         self.to(dtype)
 
     def recipes(self) -> dict[str, Recipe]:
@@ -224,7 +224,7 @@ def _decoder_blocks(config: CodecConfig) -> Iterator[CausalConv | CausalTranspos
             yield CausalTransposedConv(in_width, config.width, kernel, stride)
         in_width, positions = config.width, positions * stride
         stack = [
-            Layer(
+            CodecLayer(
                 width=config.width,
                 hidden=config.hidden,
                 heads=config.heads,

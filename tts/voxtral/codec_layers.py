@@ -24,7 +24,7 @@ class TailShape:
     width: int
 
 
-class Block(Protocol):
+class CodecBlock(Protocol):
     """What the decoder asks of each of its blocks."""
 
     tail_shapes: Sequence[TailShape]
@@ -76,7 +76,7 @@ class CausalConv(nn.Module):
         self.tail_shapes: Sequence[TailShape] = [TailShape(kernel - 1, in_width)]
 
     def recipes(self, name: str, source: str) -> dict[str, Recipe]:
-        """See Block."""
+        """See CodecBlock."""
         return {f"{name}weight": Recipe(_weight_norm(source, self.shape), lambda parts: _fold(parts).flatten(1))}
 
     def forward(self, x: Tensor, tails: Sequence[Tensor], frames: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -109,7 +109,7 @@ class CausalTransposedConv(nn.Module):
         self.tail_shapes: Sequence[TailShape] = [TailShape(self.taps - 1, in_width)]
 
     def recipes(self, name: str, source: str) -> dict[str, Recipe]:
-        """See Block."""
+        """See CodecBlock."""
         return {f"{name}weight": Recipe(_weight_norm(source, self.shape), self._as_matrix)}
 
     def _as_matrix(self, parts: Sequence[Tensor]) -> Tensor:
@@ -126,7 +126,7 @@ class CausalTransposedConv(nn.Module):
         return y.view(batch, length * self.stride, self.shape[1]), [padded[:, length:]]
 
 
-class Layer(nn.Module):
+class CodecLayer(nn.Module):
     """Pre-norm transformer layer: attention with q and k normed over their whole width, SwiGLU, layer scales."""
 
     def __init__(
@@ -148,7 +148,7 @@ class Layer(nn.Module):
         self.ffn_scale = _weight(width)
 
     def recipes(self, name: str, source: str) -> dict[str, Recipe]:
-        """See Block."""
+        """See CodecBlock."""
         attention, ffn = f"{source}attention.", f"{source}feed_forward."
         qkv = tuple(Part(f"{attention}{w}.weight", (self.inner, self.width)) for w in ("wq", "wk", "wv"))
         up = tuple(Part(f"{ffn}{w}.weight", (self.hidden, self.width)) for w in ("w1", "w3"))
@@ -192,7 +192,7 @@ class Layer(nn.Module):
 class Stage(nn.Module):
     """Transformer layers at one rate, with ALiBi and a sliding window of the present and `window` past positions."""
 
-    def __init__(self, layers: Sequence[Layer], *, window: int, positions_per_frame: int) -> None:
+    def __init__(self, layers: Sequence[CodecLayer], *, window: int, positions_per_frame: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self._stack = tuple(layers)
@@ -202,7 +202,7 @@ class Stage(nn.Module):
         self._biases: dict[int, Tensor] = {}
 
     def recipes(self, name: str, source: str) -> dict[str, Recipe]:
-        """See Block."""
+        """See CodecBlock."""
         recipes: dict[str, Recipe] = {}
         for index, layer in enumerate(self._stack):
             recipes |= layer.recipes(f"{name}layers.{index}.", f"{source}layers.{index}.")

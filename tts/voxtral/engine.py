@@ -25,7 +25,7 @@ from tts.voices import LANGUAGES, find_voice
 from tts.voxtral.model import VoxtralTTS
 from tts.voxtral.slots import SpeechSlots
 from tts.voxtral.stepper import SpeechCounters, SpeechStepper
-from tts.voxtral.utterance import ERRORS, SpeechRequest, VoxtralUtterance
+from tts.voxtral.utterance import ERRORS, UtteranceRequest, VoxtralUtterance
 
 if TYPE_CHECKING:  # the settings need pydantic, which is not beside every GPU
     from tts.config import VoxtralTTSConfig
@@ -83,11 +83,11 @@ class VoxtralSynthesizer(LoopEngine[SpeechStepper]):
             lambda: self._begin(text, name), wake=self._loop.wake, stall_s=self._config.stall_timeout_s
         )
 
-    async def _begin(self, text: str, voice: str) -> SpeechRequest:
+    async def _begin(self, text: str, voice: str) -> UtteranceRequest:
         """Submit a request for the text."""
         stepper, config = self._running, self._config
         codec = stepper.model.config.codec
-        request = SpeechRequest.of(
+        request = UtteranceRequest.of(
             text,
             stepper.model.text_ids(text),
             voice=voice,

@@ -1,4 +1,4 @@
-"""Integration of the acoustic latent from noise to sound, one Euler step at a time.
+"""Integration of the acoustic latent from noise to clean audio, one Euler step at a time.
 
 The steps are separate calls so that a flag can be read between them.
 """
@@ -47,7 +47,7 @@ def euler_step(
         head: the velocity network.
         schedule: the flow times.
         step: which of its steps.
-        latent: [B, A] float32; Gaussian noise before step 0, sound after the last.
+        latent: [B, A] float32; Gaussian noise before step 0, clean after the last.
         condition: what the head makes of the rows' hidden states, [2, B, D].
         guidance: weight of each row's condition, [B, 1].
     """

@@ -1,7 +1,7 @@
 """The acoustic head: from a hidden state to the semantic code and to the velocity of the acoustic latent.
 
-Flow matching: the latent starts as noise at flow time 0 and follows the velocity to sound at 1. The velocity network
-looks at three tokens (latent, flow time, hidden state), without positions or mask, and is read at the first.
+Flow matching: the latent starts as noise at flow time 0 and follows the velocity to clean audio at 1. The velocity
+network looks at three tokens (latent, flow time, hidden state), without positions or mask, and is read at the first.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llm.runtime.layers import FeedForward, Layer, LayerShape, RMSNorm, linear
+from llm.runtime.layers import FeedForward, LayerShape, RMSNorm, TransformerLayer, linear
 from llm.runtime.weights.loading import Recipe, under
 from tts.voxtral.codebooks import EMPTY, Codebooks, padded
 
@@ -55,7 +55,7 @@ class FlowConfig:
 
 
 class Readout(nn.Module):
-    """The last layer, which computes only the token that is read. The parameters are those of a `Layer`."""
+    """The last layer, which computes only the token that is read. The parameters are those of a `TransformerLayer`."""
 
     def __init__(
         self, shape: LayerShape, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -82,7 +82,7 @@ class Readout(nn.Module):
     @staticmethod
     def recipes(shape: LayerShape, prefix: str) -> dict[str, Recipe]:
         """A layer's recipes with the query matrix on its own."""
-        recipes = Layer.recipes(shape, prefix)
+        recipes = TransformerLayer.recipes(shape, prefix)
         q, k, v = recipes.pop("wqkv.weight").parts
         return recipes | {"wq.weight": Recipe((q,)), "wkv.weight": Recipe((k, v))}
 
@@ -110,7 +110,7 @@ class FlowHead(nn.Module):
         self.input_projection = linear(codebooks.acoustic, dim, device, dtype)
         self.time_projection = linear(dim, dim, device, dtype)
         self.llm_projection = linear(config.input_dim, dim, device, dtype)
-        self.layers = nn.ModuleList(Layer(config.layer, device, dtype) for _ in range(config.n_layers - 1))
+        self.layers = nn.ModuleList(TransformerLayer(config.layer, device, dtype) for _ in range(config.n_layers - 1))
         self.readout = Readout(config.layer, device, dtype)
         self.norm = RMSNorm(dim, config.layer.norm_eps, device, dtype)
         semantic_rows = padded(codebooks.semantic_codes)
@@ -165,7 +165,7 @@ class FlowHead(nn.Module):
             if isinstance(module, nn.Linear | RMSNorm)
         }
         for index in range(last):
-            recipes |= under(f"layers.{index}", Layer.recipes(shape, f"{PREFIX}layers.{index}."))
+            recipes |= under(f"layers.{index}", TransformerLayer.recipes(shape, f"{PREFIX}layers.{index}."))
         return recipes | under("readout", Readout.recipes(shape, f"{PREFIX}layers.{last}."))
 
 

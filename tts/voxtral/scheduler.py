@@ -7,12 +7,12 @@ utterance that is ready takes part, because a batch costs little more than its m
 from collections.abc import Iterable
 
 from llm.runtime.loop.plan import Decode, Prefill, by_urgency
-from tts.voxtral.utterance import SpeechRequest
+from tts.voxtral.utterance import UtteranceRequest
 
 
 def plan(
-    requests: Iterable[SpeechRequest], *, largest_batch: int, prefill_tokens: int
-) -> Prefill[SpeechRequest] | Decode[SpeechRequest] | None:
+    requests: Iterable[UtteranceRequest], *, largest_batch: int, prefill_tokens: int
+) -> Prefill[UtteranceRequest] | Decode[UtteranceRequest] | None:
     """The next step; None if there is nothing to do.
 
     Args:
@@ -26,7 +26,7 @@ def plan(
     if in_order[0].is_prefilled:
         ready = [request for request in in_order if request.is_prefilled][:largest_batch]
         return Decode(sorted(ready, key=lambda request: request.slot))
-    parts: list[tuple[SpeechRequest, int]] = []
+    parts: list[tuple[UtteranceRequest, int]] = []
     left = prefill_tokens
     for request in in_order:
         left -= len(request.text_ids)

@@ -23,7 +23,7 @@ from tts.voxtral.frame_step import FrameBatch
 from tts.voxtral.model import VoxtralTTS
 from tts.voxtral.scheduler import plan
 from tts.voxtral.slots import SpeechSlots, Start
-from tts.voxtral.utterance import ERRORS, SpeechRequest
+from tts.voxtral.utterance import ERRORS, UtteranceRequest
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class SpeechCounters:
     euler_steps: int = 0  # of batches
 
 
-class SpeechStepper(RequestStepper[SpeechRequest, SpeechSlots]):
+class SpeechStepper(RequestStepper[UtteranceRequest, SpeechSlots]):
     """Serves utterances; see RequestStepper.
 
     Args:
@@ -82,14 +82,14 @@ class SpeechStepper(RequestStepper[SpeechRequest, SpeechSlots]):
         """What speaks."""
         return self._slots.model
 
-    def _open(self, request: SpeechRequest) -> Exception | None:
+    def _open(self, request: UtteranceRequest) -> Exception | None:
         """Only look for room in the cache: `_prefill` takes it."""
         promised = sum(map(self._pages_needed, self._requests.values()))
         if promised + self._pages_needed(request) > self._slots.free_pages:
             return self.errors.cache_full()
         return None
 
-    def _pages_needed(self, request: SpeechRequest) -> int:
+    def _pages_needed(self, request: UtteranceRequest) -> int:
         """Cache pages that the request is still expected to take."""
         frames = max(0, request.expected_frames - request.frames)
         if not request.is_prefilled:
@@ -97,14 +97,14 @@ class SpeechStepper(RequestStepper[SpeechRequest, SpeechSlots]):
         tokens, page = self._slots.tokens(request.slot), self._slots.cache.page_tokens
         return -(-(tokens + frames) // page) - -(-tokens // page)
 
-    def _serve(self, requests: Sequence[SpeechRequest]) -> None:
+    def _serve(self, requests: Sequence[UtteranceRequest]) -> None:
         step = plan(requests, largest_batch=self.steps.largest, prefill_tokens=self._prefill_tokens)
         if isinstance(step, Prefill):
             self._prefill([request for request, _ in step.parts])
         elif isinstance(step, Decode):
             self._synthesize(step.requests)
 
-    def _prefill(self, requests: Sequence[SpeechRequest]) -> None:
+    def _prefill(self, requests: Sequence[UtteranceRequest]) -> None:
         try:
             self._slots.start(
                 [
@@ -127,7 +127,7 @@ class SpeechStepper(RequestStepper[SpeechRequest, SpeechSlots]):
         for request in requests:
             request.is_prefilled = True
 
-    def _synthesize(self, requests: Sequence[SpeechRequest]) -> None:
+    def _synthesize(self, requests: Sequence[UtteranceRequest]) -> None:
         requests = [request for request in requests if self._reserve(request)]
         if not requests:
             return
@@ -150,8 +150,8 @@ class SpeechStepper(RequestStepper[SpeechRequest, SpeechSlots]):
         self._deliver(step, {request.slot: row for row, request in enumerate(requests)}, live)
 
     def _run_euler_steps(
-        self, euler_steps: Sequence[Callable[[], None]], requests: Sequence[SpeechRequest]
-    ) -> Sequence[SpeechRequest]:
+        self, euler_steps: Sequence[Callable[[], None]], requests: Sequence[UtteranceRequest]
+    ) -> Sequence[UtteranceRequest]:
         """Those that still want the frame at its end."""
         live = requests
         for euler_step in euler_steps:
@@ -164,7 +164,9 @@ class SpeechStepper(RequestStepper[SpeechRequest, SpeechSlots]):
             euler_step()
         return [request for request in live if request.is_live]
 
-    def _deliver(self, step: CapturedStep[FrameBatch], rows: dict[int, int], requests: Sequence[SpeechRequest]) -> None:
+    def _deliver(
+        self, step: CapturedStep[FrameBatch], rows: dict[int, int], requests: Sequence[UtteranceRequest]
+    ) -> None:
         now_s, frame_s = self._clock(), self.model.config.codec.frame_s
         samples, ended, finite = (result.numpy() for result in step.results)
         for request in requests:
@@ -182,7 +184,7 @@ class SpeechStepper(RequestStepper[SpeechRequest, SpeechSlots]):
                     logger.warning("an utterance was cut after %d frames", request.frames)
                     self._finish(request)
 
-    def _finish(self, request: SpeechRequest) -> None:
+    def _finish(self, request: UtteranceRequest) -> None:
         """The whole text is spoken."""
         if not request.frames:
             self._end(request, SynthesisError("the model had nothing to say: give it other words"))
@@ -191,5 +193,5 @@ class SpeechStepper(RequestStepper[SpeechRequest, SpeechSlots]):
         self._outlets.send(request.outlet, request.cutter.last())
         self._end(request)
 
-    def _close(self, request: SpeechRequest) -> None:
+    def _close(self, request: UtteranceRequest) -> None:
         self._slots.free(request.slot)

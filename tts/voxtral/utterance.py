@@ -23,7 +23,7 @@ ERRORS = EngineErrors(
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
-class SpeechRequest(Request[SpeechChunk]):
+class UtteranceRequest(Request[SpeechChunk]):
     """What the step loop must know of an utterance."""
 
     voice: str
@@ -89,11 +89,11 @@ class SpeechRequest(Request[SpeechChunk]):
         self.frames += 1
 
 
-class VoxtralUtterance(RequestStream[SpeechRequest, SpeechChunk]):
+class VoxtralUtterance(RequestStream[UtteranceRequest, SpeechChunk]):
     """The listener's side, a `tts.interface.Utterance`: chunks of 70 ms at first, then 80 ms, 10 ms at the end."""
 
     def __init__(
-        self, begin: Callable[[], Awaitable[SpeechRequest]], wake: Callable[[], None], *, stall_s: float
+        self, begin: Callable[[], Awaitable[UtteranceRequest]], wake: Callable[[], None], *, stall_s: float
     ) -> None:
         """See RequestStream."""
         super().__init__(begin, wake, stall_s=stall_s, errors=ERRORS)

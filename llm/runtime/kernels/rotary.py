@@ -69,7 +69,7 @@ def _rotate_and_write(
 
 
 def write_kv_fused(rotary: Tensor, query_rotary: Tensor, slot_mapping: Tensor) -> WriteKV:
-    """As `llm.runtime.attention.write_kv`. No host synchronisation."""
+    """As `llm.runtime.attention.write_kv`. No host synchronization."""
     parts, query_parts = torch.view_as_real(rotary).contiguous(), torch.view_as_real(query_rotary).contiguous()
 
     def write(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor) -> Tensor:

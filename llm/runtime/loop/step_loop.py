@@ -150,7 +150,7 @@ class StepLoop:
             self._engines.remove(engine)
 
     def _refuse_jobs(self) -> None:
-        """Nobody will do them; called by whichever thread finds out."""
+        """They will not be done; called by whichever thread finds out."""
 
         def refuse() -> None:
             raise RuntimeError(f"the step loop {self._name} is not running")

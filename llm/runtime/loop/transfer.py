@@ -17,7 +17,7 @@ def on_host(values: Tensor) -> Tensor:
 
 
 class SlotList:
-    """Slot numbers on the device, padded with the idle slot, set without a synchronisation.
+    """Slot numbers on the device, padded with the idle slot, set without a synchronization.
 
     Attributes:
         index: [B] int64.

@@ -167,7 +167,7 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Every weight's shape by name; quantisation scales are not listed."""
+        """Every weight's shape by name; quantization scales are not listed."""
         hidden = SCALES + ACTIVATION_SCALES
         return {
             name: tuple(cast("list[int]", handle.get_slice(original).get_shape()))

@@ -1,7 +1,7 @@
 """Matrices that stay in FP8 as released: e4m3 weights and inputs, a scale for each, sums in higher precision.
 
 Released files have one scale for each of their tensors. Where several are stacked in one matrix, each row keeps the
-scale of its tensor, and the input, which they share, takes the largest of theirs, lest it saturate.
+scale of its tensor, and the input, which they share, takes the largest of theirs, so that it does not saturate.
 """
 
 from collections.abc import Sequence

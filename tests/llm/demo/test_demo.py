@@ -238,7 +238,7 @@ CONTEXTS: Sequence[tuple[str, ...]] = (
 )
 
 
-def test_understands_every_sentence_it_is_recognised_by() -> None:
+def test_understands_every_sentence_it_is_recognized_by() -> None:
     strangers = []
     for sentence in sorted({*training_sentences()}):
         for context in CONTEXTS:

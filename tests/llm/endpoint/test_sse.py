@@ -32,9 +32,9 @@ async def found_in(blocks: Iterable[bytes]) -> list[Event]:
         (b"", []),
     ],
 )
-@pytest.mark.parametrize("size", [1, 3, 1000])
-async def test_any_block_size_gives_the_same_events(body: bytes, expected: list[Event], size: int) -> None:
-    assert await found_in(body[at : at + size] for at in range(0, len(body), size)) == expected
+async def test_any_block_size_gives_the_same_events(body: bytes, expected: list[Event]) -> None:
+    for size in (1, 3, 1000):
+        assert await found_in(body[at : at + size] for at in range(0, len(body), size)) == expected
 
 
 async def test_what_is_not_utf8_is_an_error() -> None:

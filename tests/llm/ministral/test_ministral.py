@@ -58,7 +58,7 @@ PROMPTS = [
 ]
 
 
-def randomised(model: PreTrainedModel) -> PreTrainedModel:
+def randomized(model: PreTrainedModel) -> PreTrainedModel:
     torch.manual_seed(5)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -106,7 +106,7 @@ def write(slots: ReplySlots, step: CapturedStep[TokenBatch], rows: Sequence[int]
 
 @pytest.fixture(params=REFERENCES)
 def reference(request: pytest.FixtureRequest) -> PreTrainedModel:
-    return randomised(REFERENCES[request.param]())
+    return randomized(REFERENCES[request.param]())
 
 
 def test_tokens_equal_those_of_generate_alone_and_together(
@@ -124,7 +124,7 @@ def test_tokens_equal_those_of_generate_alone_and_together(
 
 
 def test_a_turn_reads_only_what_is_new_and_writes_the_same(tekken: Path, tmp_path: Path) -> None:
-    reference = randomised(REFERENCES["ministral"]())
+    reference = randomized(REFERENCES["ministral"]())
     slots = slots_of(load(save(reference, tekken, tmp_path)))
     step = step_of(slots)
     assert slots.open(0, PROMPTS[0], seed=0) == 0
@@ -148,7 +148,7 @@ def test_a_turn_reads_only_what_is_new_and_writes_the_same(tekken: Path, tmp_pat
 
 
 def test_a_beginning_is_shared_while_it_is_still_in_use(tekken: Path, tmp_path: Path) -> None:
-    reference = randomised(REFERENCES["ministral"]())
+    reference = randomized(REFERENCES["ministral"]())
     slots = slots_of(load(save(reference, tekken, tmp_path)))
     step = step_of(slots)
     slots.open(0, PROMPTS[0], seed=0)
@@ -162,7 +162,7 @@ def test_a_beginning_is_shared_while_it_is_still_in_use(tekken: Path, tmp_path: 
 
 
 def test_sampling_depends_on_the_seed_alone(tekken: Path, tmp_path: Path) -> None:
-    model = load(save(randomised(REFERENCES["ministral"]()), tekken, tmp_path))
+    model = load(save(randomized(REFERENCES["ministral"]()), tekken, tmp_path))
 
     def sampled(rows: dict[int, int], asked: int, tokens: int = 80) -> list[int]:
         slots = slots_of(model)
@@ -179,7 +179,7 @@ def test_sampling_depends_on_the_seed_alone(tekken: Path, tmp_path: Path) -> Non
 
 
 def test_a_row_that_is_not_a_number_fails_alone(tekken: Path, tmp_path: Path) -> None:
-    model = load(save(randomised(REFERENCES["ministral"]()), tekken, tmp_path))
+    model = load(save(randomized(REFERENCES["ministral"]()), tekken, tmp_path))
     slots = slots_of(model)
     for row in (0, 1):
         slots.open(row, PROMPTS[row], seed=0)
@@ -220,14 +220,14 @@ PARAMS = {
 
 
 def test_both_layouts_load_alike(tekken: Path, tmp_path: Path) -> None:
-    folder = save(randomised(REFERENCES["ministral"]()), tekken, tmp_path / "hf")
+    folder = save(randomized(REFERENCES["ministral"]()), tekken, tmp_path / "hf")
     other = load(consolidated(folder, tmp_path / "consolidated", PARAMS))
     for one, two in zip(load(folder).parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(one, two, rtol=0, atol=0)
 
 
 def test_the_wrapped_layout_with_pictures_loads(tekken: Path, tmp_path: Path) -> None:
-    folder = save(randomised(REFERENCES["ministral tied"]()), tekken, tmp_path)
+    folder = save(randomized(REFERENCES["ministral tied"]()), tekken, tmp_path)
     plain = load(folder)
     tensors = {
         f"model.language_model.{k.removeprefix('model.')}": v
@@ -250,7 +250,7 @@ def test_a_window_that_matters_is_refused(tekken: Path, tmp_path: Path) -> None:
 
 
 def test_other_models_are_refused(tekken: Path, tmp_path: Path) -> None:
-    folder = save(randomised(REFERENCES["ministral"]()), tekken, tmp_path)
+    folder = save(randomized(REFERENCES["ministral"]()), tekken, tmp_path)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"vocab_size": 4000}))
     with pytest.raises(TensorMismatch, match=r"tekken\.json has 4024 tokens, the model 4000"):

@@ -6,7 +6,7 @@ import pytest
 
 from llm.runtime.loop.plan import Decode, Prefill
 from tts.voxtral.scheduler import plan
-from tts.voxtral.utterance import SpeechRequest
+from tts.voxtral.utterance import UtteranceRequest
 
 FRAME_S = 0.08
 LEAD_FRAMES = 4
@@ -16,7 +16,7 @@ LEAD_FRAMES = 4
 class Listener:
     """Takes a frame every 80 ms from its first; counts how often there was none."""
 
-    request: SpeechRequest
+    request: UtteranceRequest
     underruns: int = 0
     next_s: float | None = None
 
@@ -44,8 +44,8 @@ class Machine:
     listeners: list[Listener] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
 
-    def submit(self, tokens: int = 10) -> SpeechRequest:
-        request = SpeechRequest.of(
+    def submit(self, tokens: int = 10) -> UtteranceRequest:
+        request = UtteranceRequest.of(
             "x",
             range(tokens),
             voice="casual_male",
@@ -60,7 +60,7 @@ class Machine:
         self.listeners.append(Listener(request))
         return request
 
-    def plan(self) -> Prefill[SpeechRequest] | Decode[SpeechRequest] | None:
+    def plan(self) -> Prefill[UtteranceRequest] | Decode[UtteranceRequest] | None:
         requests = [listener.request for listener in self.listeners]
         return plan(requests, largest_batch=self.largest_batch, prefill_tokens=self.prefill_tokens)
 

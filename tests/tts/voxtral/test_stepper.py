@@ -20,7 +20,7 @@ from tts.voxtral.frame_step import FrameBatch
 from tts.voxtral.model import VoxtralTTS
 from tts.voxtral.slots import SpeechSlots, Start
 from tts.voxtral.stepper import SpeechStepper
-from tts.voxtral.utterance import SpeechRequest
+from tts.voxtral.utterance import UtteranceRequest
 
 GOLDEN = Path(__file__).parents[2] / "data" / "voxtral-tts"
 SAME = 2e-5  # waveform tolerance of the golden set: other batch sizes multiply matrices in another order
@@ -59,10 +59,10 @@ class Bench:
             clock=lambda: self.now_s,
         )
         self.now_s = 0.0
-        self.heard: dict[SpeechRequest, list[NDArray[np.float32]]] = {}
+        self.heard: dict[UtteranceRequest, list[NDArray[np.float32]]] = {}
 
-    def submit(self, which: int, *, expected_frames: int = FRAMES, lead: int = 2) -> SpeechRequest:
-        job = SpeechRequest.of(
+    def submit(self, which: int, *, expected_frames: int = FRAMES, lead: int = 2) -> UtteranceRequest:
+        job = UtteranceRequest.of(
             "x" * 20,
             TEXTS[which],
             voice="casual_male",
@@ -92,7 +92,7 @@ class Bench:
         while await self.step():
             pass
 
-    def samples(self, job: SpeechRequest) -> NDArray[np.float32]:
+    def samples(self, job: UtteranceRequest) -> NDArray[np.float32]:
         return np.concatenate(self.heard[job])
 
 
@@ -143,7 +143,7 @@ async def test_together_as_alone(model: VoxtralTTS) -> None:
 
 async def test_ragged_joins_and_leaves_as_alone(model: VoxtralTTS) -> None:
     bench = Bench(model, count=3, batches=(1, 2, 3))
-    jobs: dict[int, SpeechRequest] = {}
+    jobs: dict[int, UtteranceRequest] = {}
     for which in range(5):
         while len(bench.stepper._requests) == 3:
             await bench.step()
