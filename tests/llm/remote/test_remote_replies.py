@@ -2,14 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from mistralai.client import Mistral
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 
-from llm.config import ChatConfig, MistralChatConfig
+from llm.config import ChatConfig
 from llm.interface import (
     ContextTooLong,
     Ending,
@@ -23,55 +23,16 @@ from llm.interface import (
     Tool,
     ToolCall,
 )
-from llm.remote.chat_completions import ChatModel
-from llm.remote.mistral import MistralChat
+from tests.fakes.chat_clients import HELLO, chat, pieces_of, until_error
 
-HELLO = [Message("system", "Be brief."), Message("user", "Hello.")]
 WEATHER = Tool("weather", "The weather.", {"type": "object", "properties": {"city": {"type": "string"}}})
-KEY = SecretStr("sk-very-secret")
-FAST = {"retry_limit_s": 0.1, "model": "m"}
-
-DONE = "data: [DONE]\n\n"
 Make = Callable[..., Any]
-
-
-def chat(server: Any, **settings: Any) -> ChatModel:
-    return ChatModel(ChatConfig.model_validate({"base_url": server.url, **FAST, **settings}), KEY)
-
-
-def mistral(server: Any, **settings: Any) -> MistralChat:
-    return MistralChat(MistralChatConfig.model_validate({"base_url": server.url, **FAST, **settings}), KEY)
-
-
-@pytest.fixture(params=[chat, mistral], ids=lambda make: make.__name__)
-def make(request: pytest.FixtureRequest) -> Make:
-    return request.param
-
-
-@pytest.fixture
-async def engine(make: Make, chat_server: Any) -> AsyncIterator[LanguageModel]:
-    async with make(chat_server) as engine:
-        yield engine
+DONE = "data: [DONE]\n\n"
 
 
 def line(delta: Any, finish_reason: str | None = None, index: int = 0) -> str:
     choice = {"index": index, "delta": delta, "finish_reason": finish_reason}
     return f"data: {json.dumps({'id': '1', 'object': 'chat.completion.chunk', 'model': 'm', 'choices': [choice]})}\n\n"
-
-
-async def pieces_of(engine: LanguageModel, messages: list[Message] = HELLO, tools: Any = ()) -> list[Any]:
-    async with engine.reply(messages, tools) as reply:
-        return [piece async for piece in reply]
-
-
-async def until_error(engine: LanguageModel) -> tuple[list[Any], LanguageModelError]:
-    """The pieces before it, and the error."""
-    pieces: list[Any] = []
-    with pytest.raises(LanguageModelError) as error:
-        async with engine.reply(HELLO) as reply:
-            async for piece in reply:
-                pieces.append(piece)  # noqa: PERF401  # they are wanted although it fails
-    return pieces, error.value
 
 
 async def test_what_is_asked(make: Make, chat_server: Any) -> None:

@@ -1,7 +1,5 @@
 """The decoder against transformers' Mistral classes, and its two passes and three readings against each other."""
 
-import math
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,10 +19,9 @@ from transformers.models.voxtral_realtime.modeling_voxtral_realtime import Voxtr
 
 from llm.runtime.architecture import DecoderConfig
 from llm.runtime.attention import Segment
-from llm.runtime.backend import AttentionBackend, StepTokens, default_backend
+from llm.runtime.backend import AttentionBackend, StepTokens
 from llm.runtime.cache import PagedCache
 from llm.runtime.decoder import Decoder, _pays_to_pad
-from llm.runtime.layers import rotary_frequencies, rotation
 from llm.runtime.weights.checkpoint import Checkpoint, read_json
 from llm.runtime.weights.loading import load_parameters
 
@@ -39,6 +36,8 @@ SIZES = {
     "rms_norm_eps": 1e-5,
     "attn_implementation": "eager",
 }
+
+
 YARN = {
     "rope_type": "yarn",
     "rope_theta": 10000.0,
@@ -50,7 +49,10 @@ YARN = {
     "mscale_all_dim": 1.0,
     "llama_4_scaling_beta": 0.1,
 }
+
+
 PLAIN = {"rope_type": "default", "rope_theta": 1e6}
+
 
 REFERENCES: dict[str, Callable[[], PreTrainedModel]] = {
     "plain": lambda: MistralForCausalLM(
@@ -179,6 +181,8 @@ def randomized(config: DecoderConfig) -> Decoder:
 TINY = DecoderConfig(
     dim=32, n_layers=2, n_heads=4, n_kv_heads=2, head_dim=16, hidden_dim=64, vocab_size=50, rope_theta=1e4, head="none"
 )
+
+
 WINDOWED = DecoderConfig(
     dim=32, n_layers=2, n_heads=4, n_kv_heads=2, head_dim=16, hidden_dim=64, vocab_size=50, rope_theta=1e4, window=6,
     ada_norm_dim=5,
@@ -286,31 +290,3 @@ def test_rows_that_share_a_prefix_equal_rows_that_do_not() -> None:
 
     for ending, found in zip(endings, hidden.split([5, 7]), strict=True):
         torch.testing.assert_close(found, alone(decoder, torch.cat((prefix, ending)))[10:], atol=1e-5, rtol=1e-4)
-
-
-def test_angles_stay_exact_at_a_million_positions() -> None:
-    position = 1_000_003
-    turn = rotation(torch.tensor(position), rotary_frequencies(128, 1e6))
-    for pair in (0, 1, 20, 63):
-        angle = position * 1e6 ** (-2 * pair / 128)
-        assert turn[pair].real.item() == pytest.approx(math.cos(angle), abs=1e-6)
-        assert turn[pair].imag.item() == pytest.approx(math.sin(angle), abs=1e-6)
-
-
-@pytest.mark.parametrize(("failure", "backend"), [(None, "paged"), (OSError("no gcc"), "gathered")])
-def test_pages_are_read_by_kernels_where_triton_can_launch_them(
-    failure: OSError | None,
-    backend: AttentionBackend,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    class Driver:
-        @property
-        def active(self) -> None:
-            if failure:
-                raise failure
-
-    monkeypatch.setitem(sys.modules, "triton.runtime", SimpleNamespace(driver=Driver()))
-    monkeypatch.setattr("llm.runtime.backend.find_spec", lambda _: object())
-    assert default_backend(torch.device("cuda", 0)) == backend
-    assert ("no gcc" in caplog.text) == (failure is not None)

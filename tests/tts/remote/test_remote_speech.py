@@ -8,33 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 from mistralai.client import Mistral
-from pydantic import SecretStr
 
-from tts.config import MistralSpeechConfig, OmniSpeechConfig
+from tests.fakes.speech_clients import TEXT, mistral, omni, speech_of, until_error
 from tts.interface import EngineBusy, EngineUnreachable, SpeechChunk, SynthesisError, Synthesizer, Voice
 from tts.remote.engine import RemoteSynthesizer
-from tts.remote.mistral import MistralSpeech
-from tts.remote.omni import OmniSpeech
 from tts.remote.samples import FLOAT32, PCM16, SampleReader
 from tts.voices import PRESETS
 
-KEY = SecretStr("sk-very-secret")
-FAST = {"retry_limit_s": 0.1}
-TEXT = "Hello there."
 PCM = "audio/pcm"
 EVENTS = "text/event-stream"
-
 Make = Callable[..., RemoteSynthesizer]
-
-
-def omni(server: Any, **settings: Any) -> RemoteSynthesizer:
-    config = OmniSpeechConfig.model_validate({"base_url": server.url, **FAST, **settings})
-    return RemoteSynthesizer(config, OmniSpeech(config), KEY)
-
-
-def mistral(server: Any, **settings: Any) -> RemoteSynthesizer:
-    config = MistralSpeechConfig.model_validate({"base_url": server.url, **FAST, **settings})
-    return RemoteSynthesizer(config, MistralSpeech(config), KEY)
 
 
 @pytest.fixture(params=[omni, mistral], ids=lambda make: make.__name__)
@@ -46,21 +29,6 @@ def make(request: pytest.FixtureRequest) -> Make:
 async def engine(make: Make, speech_server: Any) -> AsyncIterator[Synthesizer]:
     async with make(speech_server) as engine:
         yield engine
-
-
-async def speech_of(engine: Synthesizer, text: str = TEXT) -> np.ndarray:
-    async with engine.speak(text, voice="neutral_female", language="en") as utterance:
-        return np.concatenate([chunk.samples async for chunk in utterance])
-
-
-async def until_error(engine: Synthesizer) -> tuple[int, SynthesisError]:
-    """How many samples came before it, and the error."""
-    samples = 0
-    with pytest.raises(SynthesisError) as error:
-        async with engine.speak(TEXT, voice="neutral_female", language="en") as utterance:
-            async for chunk in utterance:
-                samples += len(chunk.samples)
-    return samples, error.value
 
 
 def tone(samples: int) -> np.ndarray:

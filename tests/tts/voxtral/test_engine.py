@@ -1,23 +1,18 @@
-"""The engine whole, on its thread: the interface's promises and what ten thousand utterances leave behind."""
+"""The speech engine whole, on its thread: what the interface promises."""
 
 import asyncio
-import gc
-import logging
-import random
 import threading
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import torch
 
 from llm.runtime.loop.step_loop import StepLoop
 from llm.runtime.weights.checkpoint import CheckpointIncomplete, NotEnoughMemory
-from tts.config import VoxtralTTSConfig
+from tests.fakes.speech_settings import config
 from tts.interface import (
     EngineBusy,
     EngineUnreachable,
@@ -30,26 +25,8 @@ from tts.interface import (
 from tts.voxtral.engine import VoxtralSynthesizer
 from tts.voxtral.model import VoxtralTTS
 
-GOLDEN = Path(__file__).parents[2] / "data" / "voxtral-tts"
 FRAME_SAMPLES = 1920
 TEXT = "the quick brown fox"
-
-
-def config(**changes: object) -> VoxtralTTSConfig:
-    settings = {"checkpoint": GOLDEN, "device": "cpu", "dtype": "float32", "slots": 4, "seed": 7, "max_seconds": 0.8}
-    return VoxtralTTSConfig.model_validate({**settings, **changes})
-
-
-@pytest.fixture(scope="module")
-def model() -> VoxtralTTS:
-    torch.set_num_threads(1)
-    return VoxtralTTS.load(GOLDEN, device=torch.device("cpu"), dtype=torch.float32)
-
-
-@pytest.fixture
-async def loop() -> AsyncIterator[StepLoop]:
-    async with StepLoop("test") as loop:
-        yield loop
 
 
 @pytest.fixture
@@ -259,80 +236,3 @@ async def test_too_little_memory_for_the_cache_is_named_with_what_it_takes(model
 async def test_a_missing_device_is_named(loop: StepLoop) -> None:
     with pytest.raises(EngineUnreachable, match="no cuda device"):
         await VoxtralSynthesizer(config(device="cuda"), loop).__aenter__()
-
-
-UTTERANCES = 10_000
-CALLS = 48
-
-
-@pytest.fixture(scope="module")
-def smallest(model: VoxtralTTS) -> VoxtralTTS:
-    """One layer everywhere and one Euler step, so that ten thousand utterances take seconds."""
-    shape = model.config
-    one_layer = replace(
-        shape,
-        backbone=replace(shape.backbone, n_layers=1),
-        flow=replace(shape.flow, n_layers=1, euler_steps=1),
-        codec=replace(shape.codec, layers=(1, 1, 1, 1), width=16, heads=1, hidden=16),
-    )
-    smallest = VoxtralTTS.random(one_layer, device=torch.device("cpu"), dtype=torch.float32)
-    smallest.text_ids = lambda text: [40 + ord(letter) % 100 for letter in text]
-    return smallest
-
-
-async def test_ten_thousand_utterances_leave_nothing_behind(
-    smallest: VoxtralTTS, loop: StepLoop, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A third is cancelled at a random point, some before they are entered; some are held for a while."""
-    caplog.set_level(logging.ERROR)  # what pytest keeps of the warnings would count as lost memory
-    chance = random.Random(0)
-    process = psutil.Process()
-    left = iter(range(UTTERANCES))
-    ended = {"whole": 0, "cancelled": 0}
-
-    async def one() -> None:
-        text = "x" * chance.randrange(1, 12)
-        cut_after = chance.choice((None, None, chance.choice((-1, 1, 2))))
-        utterance = engine.speak(text, voice=chance.choice(("casual_male", "fr_female")), language="en")
-        if cut_after == -1:
-            utterance.cancel()
-        async with utterance:
-            taken = 0
-            async for _ in utterance:
-                taken += 1
-                if chance.random() < 0.05:
-                    utterance.hold()
-                    await asyncio.sleep(0)
-                    utterance.resume()
-                if taken == cut_after:
-                    ended["cancelled"] += 1
-                    return
-        ended["cancelled" if taken < 3 else "whole"] += 1
-
-    async def call(limit: int) -> None:
-        while limit and next(left, None) is not None:
-            await one()
-            limit -= 1
-
-    async def calls(limit: int) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(CALLS):
-                tasks.create_task(call(limit))
-        await loop.run(lambda: None)
-
-    settings = config(slots=CALLS, max_seconds=0.16, seed=None)
-    async with VoxtralSynthesizer(settings, loop, smallest) as engine:
-        await calls(limit=20)
-        stepper = engine._stepper
-        assert stepper is not None
-        gc.collect()
-        before = (stepper._slots.free_pages, len(asyncio.all_tasks()), threading.active_count())
-        memory = process.memory_info().rss
-        await calls(limit=UTTERANCES)
-        gc.collect()
-        assert (stepper._slots.free_pages, len(asyncio.all_tasks()), threading.active_count()) == before
-        assert len(stepper._free) == CALLS
-        assert stepper._requests == {}
-        assert process.memory_info().rss - memory < 4e6
-    assert sum(ended.values()) == UTTERANCES
-    assert 0.31 < ended["cancelled"] / UTTERANCES < 0.36
