@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipecat.audio.turn.smart_turn.local_smart_turn_v3 import LocalSmartTurnAnalyzerV3
 
 COMPLETE_PROBABILITY = 0.5
-WAIT_SECONDS = 1.0  # an answer later than that helps nobody
+WAIT_SECONDS = 1.0  # a later answer is of no use
 
 
 class SmartTurn:

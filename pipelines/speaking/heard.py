@@ -7,7 +7,7 @@ _WORD = re.compile(r"\s*\S+\s*")
 
 
 class HeardLedger:
-    """Maps playout positions to words, exact at the borders that the synthesiser knows, linear in characters between.
+    """Maps playout positions to words, exact at the borders that the synthesizer knows, linear in characters between.
 
     A word counts as heard once half of it has been played.
     """

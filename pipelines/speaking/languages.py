@@ -1,7 +1,7 @@
 """Which language a text is in, among the few that a call is held in: told from the small words that make up half of it.
 
-The mind answers in the caller's language, and the mouth follows the mind: no more is needed for a call to change its
-language in the middle. A language model of the text would know more, and cost more than a clause is worth.
+The language model answers in the caller's language, and speech follows the reply: no more is needed for a call to
+change its language in the middle. A language model of the text would know more, and cost more than a clause is worth.
 """
 
 import re
@@ -51,7 +51,7 @@ class SpokenLanguage:
 
 
 def language_instruction(languages: Sequence[str]) -> str:
-    """What to ask of the mind, so that it answers in the caller's language; nothing if there is but one."""
+    """The sentence of the system prompt that asks for the caller's language; empty if there is but one."""
     if len(languages) < 2:
         return ""
     return f"Answer in the language that the caller speaks, one of {', '.join(languages)}."

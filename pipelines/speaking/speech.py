@@ -89,11 +89,11 @@ class SpeechService(AIService):
         self._may_sound.clear()
 
     def release(self) -> None:
-        """Let it sound, or find that nobody wants it."""
+        """Let it be heard, or find that it was dropped."""
         self._may_sound.set()
 
     def hold(self) -> None:
-        """Synthesise no further; what playout has goes on."""
+        """Synthesize no further; what playout has goes on."""
         self._is_held = True
         if self._utterance:
             self._utterance.hold()
@@ -227,7 +227,7 @@ class SpeechService(AIService):
         await self.push_frame(SpokenAudioFrame(pcm, self._synthesizer.sample_rate_hz, 1, text=piece, epoch=epoch))
 
     async def _until_wanted(self, epoch: int) -> None:
-        """Wait until playout is close enough behind to want more, or nobody wants it."""
+        """Wait until playout is close enough behind to want more, or the reply was dropped."""
         while epoch == self._epoch:
             lead_ms = self._config.low_lead_ms if self._is_held else self._config.lead_ms
             if self._lead_ms() < lead_ms:

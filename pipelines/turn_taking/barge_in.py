@@ -18,7 +18,7 @@ from pipelines.turn_taking.lexicon import asks_for_floor
 from pipelines.turn_taking.state import State
 
 HUM_SHARE = 0.6  # of the voiced sound, hummed: a closed mouth does not take the floor
-FASTEST_WORDS_PER_S = 6.0  # nobody speaks faster: recognizers hear words in a hum
+FASTEST_WORDS_PER_S = 6.0  # people speak no faster; recognizers hear words in a hum
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Evidence:
 
     @property
     def is_too_fast(self) -> bool:
-        """Whether nobody says that many words in that time."""
+        """Whether these are more words than can be said in that time."""
         return len((self.words or "").split()) * 1000 > FASTEST_WORDS_PER_S * self.sound_ms
 
     def with_window(self, window: Window) -> "Evidence":
