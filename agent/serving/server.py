@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from webrtc.interface import Call
 
 _log = logging.getLogger(__name__)
 
+CALLS = web.AppKey("calls", CallRegistry)
 PAGE = Path(str(files(browser))) / "page"
 
 # The page needs nothing but its own files. Media and data channels are not fetches and need no permission here.
@@ -55,6 +57,25 @@ async def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
         AddressUnavailable: the host and port cannot be listened on.
         ToolUnavailable: a tool of the settings cannot be had.
     """
+    async with open_application(settings) as app:
+        freeze_gc()
+        await serve_until_stopped(
+            app,
+            settings.server.host,
+            settings.server.port,
+            on_ready=on_ready,
+            drain=lambda: app[CALLS].drain(settings.server.drain_limit_s),
+            end_now=app[CALLS].end_all,
+        )
+
+
+@asynccontextmanager
+async def open_application(settings: Settings) -> AsyncGenerator[web.Application, None]:
+    """The application that takes calls, every engine warm; leaving it drains, within `server.drain_limit_s`.
+
+    Raises:
+        ToolUnavailable: a tool of the settings cannot be had.
+    """
     metrics = Metrics()
     admission = settings.admission
     lag = LoopLag(
@@ -63,24 +84,20 @@ async def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
         window_s=admission.lag_window_s,
     )
     prepare(settings.call)
-    async with open_toolbox(settings.tools) as toolbox, open_engines(settings) as engines:
-        freeze_gc()
-        async with asyncio.TaskGroup() as group:
-            sampler = group.create_task(lag.sample(), name="loop lag")
+    async with (
+        open_toolbox(settings.tools) as toolbox,
+        open_engines(settings) as engines,
+        asyncio.TaskGroup() as group,
+    ):
+        sampler = group.create_task(lag.sample(), name="loop lag")
 
-            async def run(call: Call) -> None:
-                await run_call(call, engines, settings.agent, settings.call, tools=toolbox.for_call(), sinks=[metrics])
+        async def run(call: Call) -> None:
+            await run_call(call, engines, settings.agent, settings.call, tools=toolbox.for_call(), sinks=[metrics])
 
-            calls = CallRegistry(group, admission, run=run, lag=lag, metrics=metrics)
-            await serve_until_stopped(
-                application(settings, calls, lag, metrics),
-                settings.server.host,
-                settings.server.port,
-                on_ready=on_ready,
-                drain=lambda: calls.drain(settings.server.drain_limit_s),
-                end_now=calls.end_all,
-            )
-            sampler.cancel()
+        calls = CallRegistry(group, admission, run=run, lag=lag, metrics=metrics)
+        yield application(settings, calls, lag, metrics)
+        await calls.drain(settings.server.drain_limit_s)
+        sampler.cancel()
 
 
 def application(settings: Settings, calls: CallRegistry, lag: LoopLag, metrics: Metrics) -> web.Application:
@@ -101,11 +118,12 @@ def application(settings: Settings, calls: CallRegistry, lag: LoopLag, metrics: 
 
     async def on_prepare(request: web.Request, response: web.StreamResponse) -> None:
         _add_headers(response)
-        if reason := _REFUSED.get(response.status) if request.path == OFFER_PATH else None:
+        if reason := _REFUSED.get(response.status) if request.path.endswith(OFFER_PATH) else None:
             metrics.calls_refused.labels(reason).inc()
 
     signalling = Signalling(settings.webrtc, accept=calls.accept, admit=calls.admit)
     app = web.Application()
+    app[CALLS] = calls
     app.router.add_routes(signalling.routes())
     app.router.add_get("/", index)
     app.router.add_get("/healthz", healthz)
