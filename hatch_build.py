@@ -83,7 +83,9 @@ def _imports(tree: ast.AST, path: Path, root: Path) -> Iterator[tuple[int, int]]
                 if len(names) > 1 or names[0].asname is None:  # `import llm.x` binds `llm`, which the wheel has not
                     raise CannotRewrite(f"{path}:{node.lineno}: write `from package import module`")
                 yield node.lineno, node.col_offset
-            case ast.Constant(value=str(text)) if _names_a_module(text, root):
+            case ast.Constant(str(text)) if _names_a_module(text, root):
+                raise CannotRewrite(f"{path}:{node.lineno}: make {text!r} relative to __package__")
+            case ast.Call(ast.Name("files" | "import_module"), [ast.Constant(str(text)), *_]) if _is_ours(text):
                 raise CannotRewrite(f"{path}:{node.lineno}: make {text!r} relative to __package__")
             case _:
                 pass
@@ -94,7 +96,5 @@ def _is_ours(module: str) -> bool:
 
 
 def _names_a_module(text: str, root: Path) -> bool:
-    if not _DOTTED.fullmatch(text) or not _is_ours(text):
-        return False
-    path = root.joinpath(*text.split("."))
-    return path.is_dir() or path.with_suffix(".py").is_file()
+    """Whether it is a file's module; a folder's name may be that of a setting, such as agent.tools."""
+    return bool(_DOTTED.fullmatch(text)) and root.joinpath(*text.split(".")).with_suffix(".py").is_file()

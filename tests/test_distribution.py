@@ -186,7 +186,7 @@ def test_imports_are_rewritten_where_they_stand(tmp_path: Path) -> None:
         ("é = 'ü'; from llm import x", "é = 'ü'; from parley.llm import x"),
         ("from . import x\nimport llms\nfrom agents import y", "from . import x\nimport llms\nfrom agents import y"),
         ("text = 'from llm import x'  # import llm", "text = 'from llm import x'  # import llm"),
-        ("setting = 'llm.kind'", "setting = 'llm.kind'"),
+        ("settings = 'llm.kind', 'agent.tools'", "settings = 'llm.kind', 'agent.tools'"),
     ):
         source.write_text(before)
         assert rewritten(source, ROOT).decode() == after
@@ -199,7 +199,8 @@ def test_what_cannot_be_rewritten_ends_the_build(tmp_path: Path) -> None:
         "import llm.interface",
         "import json, llm.interface as i",
         "from \\\n  llm import interface",
-        "import_module('llm.interface')",
+        "command = ('-m', 'asr.sphinx.worker')",
+        "import_module('llm')",
         "files('webrtc.browser')",
     ):
         source.write_text(text)
