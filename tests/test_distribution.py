@@ -19,6 +19,7 @@ from aiohttp import ClientSession, ClientTimeout
 from hatch_build import PACKAGES, CannotRewrite, rewritten
 
 ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "webrtc" / "browser" / "page"
 LIMIT_S = 120.0
 USER_CODE = """
 from parley.agent.tools import tool
@@ -98,8 +99,8 @@ def test_the_wheel_holds_one_package_and_its_data(built: tuple[Path, Path]) -> N
         names = wheel.namelist()
         sources = {name: ast.parse(wheel.read(name)) for name in names if name.endswith(".py")}
     assert {re.sub(r"-.*", "", name.split("/")[0]) for name in names} == {"parley", "parley_voice"}
-    page = {path.name for path in (ROOT / "webrtc/browser/page").iterdir()}
-    assert page == {Path(name).name for name in names if name.startswith("parley/webrtc/browser/page/")}
+    page = {f"parley/{path.relative_to(ROOT)}" for path in PAGE.rglob("*") if path.is_file()}
+    assert page == {name for name in names if name.startswith(f"parley/{PAGE.relative_to(ROOT)}/")}
     assert "parley/py.typed" in names
     imported = {
         module
