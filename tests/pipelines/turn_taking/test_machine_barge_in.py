@@ -155,6 +155,18 @@ def test_a_reopened_turn_goes_on(turns: Any) -> None:
     assert turns.only(actions.Draft) == [actions.Draft("a table for two please")]
 
 
+def test_the_words_that_cut_belong_behind_those_of_the_turn_that_goes_on(turns: Any) -> None:
+    turns.says("a table")
+    turns.agent(AgentPhase.THINKING)
+    turns.voice(16)
+    turns.silence(7)
+    turns.words("for two please")
+    turns.take()
+    turns.feed(inputs.Reopened(turns.now_ms, "a table"))
+    turns.silence(1)
+    assert turns.only(actions.Draft) == [actions.Draft("a table for two please")]
+
+
 def test_a_reopened_turn_without_further_words_is_answered(turns: Any) -> None:
     turns.says("a table")
     turns.agent(AgentPhase.THINKING)
@@ -320,6 +332,18 @@ def test_a_greeting_can_be_interrupted(turns: Any) -> None:
     turns.agent(AgentPhase.SPEAKING)
     turns.voice(20)
     assert turns.take() == ["duck", "mute", "cut", "begin_turn"]
+
+
+def test_an_agent_that_speaks_when_it_is_asked_is_not_waited_for_twice(turns: Any) -> None:
+    """It began in the caller's turn, and what answers the turn follows on without a gap."""
+    turns.voice(10)
+    turns.agent(AgentPhase.SPEAKING)
+    turns.silence(7)
+    turns.words("what time is it")
+    turns.silence(15)
+    assert turns.state is State.SPEAKING
+    turns.agent(AgentPhase.IDLE)
+    assert turns.state is State.LISTENING
 
 
 def test_an_agent_that_begins_in_the_callers_turn_has_the_floor_after_it(turns: Any) -> None:
