@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+INSTALL := $(BIN)/python .ci/install.py
 CALL_BENCHMARKS := bench-first_clause bench-draft bench-capacity bench-soak
 ENGINE_BENCHMARKS := bench-tts_cpu bench-asr_cpu bench-llm_cpu bench-gpu bench-gpu_asr
 
@@ -14,6 +14,7 @@ run: $(VENV)/installed-base
 	$(BIN)/parley serve $(ARGS)
 
 test: $(VENV)/installed-test
+	@$(BIN)/python -m benchmarks.far_end.browser
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/installed-test
@@ -35,13 +36,17 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
+		{ echo "Parley needs Python 3.11 or newer, $(PYTHON) is not: make PYTHON=/path/to/python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c "import ensurepip" 2> /dev/null || \
+		{ echo "$(PYTHON) cannot make environments: apt-get install python3-venv, or make PYTHON=... ..." >&2; exit 1; }
+	@echo "Installing into $(VENV); this happens once and takes a minute or two."
+	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed-base: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "Installing Parley into $(VENV); this happens once and takes a minute or two."
-	$(INSTALL) --editable .
+$(VENV)/installed-base: pyproject.toml requirements.txt .ci/install.py | $(BIN)/python
+	@$(INSTALL) base
 	@touch $@
 
-$(VENV)/installed-test: pyproject.toml constraints.txt | $(BIN)/python
-	$(INSTALL) --editable ".[test]"
+$(VENV)/installed-test: pyproject.toml requirements.txt constraints.txt .ci/install.py | $(BIN)/python
+	@$(INSTALL) test
 	@touch $@ $(VENV)/installed-base

@@ -19,6 +19,9 @@ BESIDE_TORCH = (
     "tiktoken", "transformers",
 )  # fmt: skip
 
+A_CALL = ("agent.cli", "agent.serving.server", "agent.engines.open", "pipelines.call")
+LEFT_OUT = ("numba", "llvmlite", "resampy")  # of requirements.txt
+
 
 def load(modules: Sequence[str], absent: Sequence[str]) -> None:
     block = f"import sys; sys.modules.update(dict.fromkeys({absent}))"
@@ -40,3 +43,7 @@ def test_remote_engines_load_without_the_large_libraries() -> None:
 
 def test_what_runs_on_a_gpu_loads_with_torch_numpy_and_safetensors_alone() -> None:
     load(ON_A_GPU, BESIDE_TORCH)
+
+
+def test_a_call_loads_without_what_is_left_out_of_the_requirements() -> None:
+    load(A_CALL, LEFT_OUT)
