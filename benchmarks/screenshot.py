@@ -2,16 +2,17 @@
 
 import argparse
 import asyncio
-import shutil
 import sys
 import tempfile
 import wave
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from playwright.async_api import Page, async_playwright, expect
 
+from benchmarks.far_end.browser import NOT_FOUND, find_chromium
 from benchmarks.far_end.material import SAMPLE_RATE_HZ, cough, sentence
 from benchmarks.far_end.servers import parley
 
@@ -60,7 +61,7 @@ async def converse(page: Page) -> None:
     await expect(page.locator("#state")).to_have_attribute("data-state", "listening", timeout=PATIENCE_MS)
 
 
-async def screenshot(chromium: str, out: Path, scheme: str) -> None:
+async def screenshot(chromium: str, out: Path, scheme: Literal["light", "dark"]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         microphone = Path(folder) / "microphone.wav"
         write_wav(microphone, caller_audio())
@@ -83,9 +84,9 @@ def main() -> int:
     )
     parser.add_argument("--scheme", choices=("light", "dark"), default="light", help="colour scheme")
     options = parser.parse_args()
-    chromium = shutil.which("/usr/lib/chromium/chromium") or shutil.which("chromium")
+    chromium = find_chromium()
     if chromium is None:
-        print("no Chromium was found; install it (apt-get install chromium)", file=sys.stderr)
+        print(NOT_FOUND, file=sys.stderr)
         return 1
     asyncio.run(screenshot(chromium, options.out, options.scheme))
     print(options.out)

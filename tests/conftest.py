@@ -11,20 +11,34 @@ import pytest
 T = TypeVar("T")
 
 Require = Callable[[bool, str], None]
+MISSING = "missing here: "
 
 
 @pytest.fixture(scope="session")
 def require() -> Require:
-    """`require(condition, reason)`: without the condition the test is skipped, under PARLEY_REQUIRE_ALL=1 it fails."""
+    """`require(condition, reason)`: without the condition the test is skipped, under PARLEY_REQUIRE_ALL=1 it fails.
+
+    The reason tells how to get what is missing; it is also the last line of the run.
+    """
 
     def check(condition: bool, reason: str) -> None:
         if condition:
             return
         if os.environ.get("PARLEY_REQUIRE_ALL") == "1":
             pytest.fail(reason)
-        pytest.skip(reason)
+        pytest.skip(MISSING + reason)
 
     return check
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Say last, after pytest's own summary, what the tests that were skipped want."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None:  # in a worker of pytest-xdist
+        return
+    reasons = {str(report.longrepr[2]) for report in reporter.stats.get("skipped", ())}
+    for reason in sorted(reason for reason in reasons if MISSING in reason):
+        reporter.write_line(f"Skipped: {reason.partition(MISSING)[2]}")
 
 
 class _JumpingSelector(selectors.DefaultSelector):

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest_asyncio
 from numpy.typing import NDArray
 from playwright.async_api import Browser, BrowserContext, Locator, Page, async_playwright, expect
 
+from benchmarks.far_end.browser import NOT_FOUND, find_chromium
 from benchmarks.far_end.servers import Server, parley
 
 HERE = Path(__file__).parent
@@ -22,8 +22,6 @@ PATIENCE_MS = 30_000  # for conditions, not for measuring: a loaded machine is s
 SAMPLE_RATE_HZ = 48_000
 FRAME = SAMPLE_RATE_HZ // 50
 
-# The binary itself first: Debian's wrapper script adds flags and a network service of its own.
-CHROMIUM = ("/usr/lib/chromium/chromium", "chromium", "chromium-browser", "google-chrome")
 # The recorder travels as text: its worklet has no file on the server.
 HARNESS = (HERE / "harness.js").read_text().replace("RECORDER", json.dumps((HERE / "recorder.js").read_text()))
 FLAGS = (
@@ -116,7 +114,7 @@ class CallPage:
 
     async def recording(self) -> Recording:
         data = base64.b64decode(await self.page.evaluate("harness.recording()"))
-        stereo = np.frombuffer(data, "<i2").astype(np.float32).reshape(-1, 2) / 32767
+        stereo = np.frombuffer(data, "<i2").astype(np.float32).reshape(-1, 2) / np.float32(32767)
         return Recording(stereo[:, 0], stereo[:, 1])
 
     async def calls_on_server(self) -> int:
@@ -127,8 +125,9 @@ class CallPage:
 @pytest.fixture(scope="session")
 def chromium(require: Callable[[bool, str], None]) -> str:
     """The path of the browser."""
-    found = next(filter(None, map(shutil.which, CHROMIUM)), "")
-    require(bool(found), "no Chromium was found; install it (apt-get install chromium)")
+    found = find_chromium()
+    require(found is not None, NOT_FOUND)
+    assert found is not None
     return found
 
 
