@@ -18,7 +18,8 @@ import numpy as np
 
 from benchmarks import report
 from benchmarks.far_end import material, waveform
-from benchmarks.far_end.caller import Caller, encode
+from benchmarks.far_end.caller import Caller
+from benchmarks.far_end.microphone import encode
 from benchmarks.far_end.servers import Server, parley, stock
 from benchmarks.far_end.waveform import Recording
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.interface import Transcript
-from llm.interface import Message, TextDelta, Tool
+from llm.interface import AS_SET, Ending, Message, Sampling, TextDelta, Tool
 from tts.interface import SpeechChunk, Voice
 
 FINAL_DELAY_S = 1.0
@@ -110,6 +110,10 @@ class PacedReply:
             raise StopAsyncIteration
         return TextDelta(self._tokens.popleft())
 
+    @property
+    def ending(self) -> Ending:
+        return Ending()
+
     def cancel(self) -> None:
         self._tokens.clear()
 
@@ -123,7 +127,12 @@ class PacedModel:
         self._token_s = 1 / tokens_per_s if tokens_per_s else 0.0
         self._moments = moments
 
-    def reply(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> PacedReply:  # noqa: ARG002
+    def reply(
+        self,
+        messages: Sequence[Message],  # noqa: ARG002
+        tools: Sequence[Tool] = (),  # noqa: ARG002
+        sampling: Sampling = AS_SET,  # noqa: ARG002
+    ) -> PacedReply:
         return PacedReply(self._tokens, self._first_token_s, self._token_s, self._moments)
 
 

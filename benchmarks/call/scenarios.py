@@ -13,10 +13,12 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.far_end import material, waveform
-from benchmarks.far_end.caller import PACKET_MS, Caller, encode
+from benchmarks.far_end import material, tracking, waveform
+from benchmarks.far_end.caller import Caller
+from benchmarks.far_end.microphone import PACKET_MS, encode
 from benchmarks.far_end.servers import Server
-from benchmarks.far_end.waveform import SAMPLE_RATE_HZ, Continuity, Recording
+from benchmarks.far_end.tracking import Continuity
+from benchmarks.far_end.waveform import SAMPLE_RATE_HZ, Recording
 
 PACKET_S = PACKET_MS / 1000  # a microphone hears a packet's first sample that long before the packet leaves
 SETTLE_S = 1.0  # between the connection and the first word
@@ -206,15 +208,15 @@ def observe(
     began = recording.index_at(asked_s)
     began += waveform.first_audible(recording.samples[began:]) or 0
     told = recording.since(began)
-    matches = waveform.track(told.samples, story.samples, 0)
+    matches = tracking.track(told.samples, story.samples, 0)
     disturbed = told.index_at(said_s)
-    before = [match for match in matches if match.index + waveform.WINDOW_SAMPLES <= disturbed]
+    before = [match for match in matches if match.index + tracking.WINDOW_SAMPLES <= disturbed]
     if not before:
         raise NoStory("the story differs from the undisturbed one before the caller came in")
-    cut = waveform.cut_after(told, story.samples, matches, said_s)
+    cut = tracking.cut_after(told, story.samples, matches, said_s)
     end = len(told.samples) if cut is None else cut.index
-    ducked_s = waveform.first_ducked_s(told, story.samples, before[-1].lag, said_s, end)
-    is_whole = cut is None or waveform.goes_on(told.samples, matches, end)
+    ducked_s = tracking.first_ducked_s(told, story.samples, before[-1].lag, said_s, end)
+    is_whole = cut is None or tracking.goes_on(told.samples, matches, end)
     answered, unanswered = _counted(replies)
     return Observation(
         scenario,
@@ -225,6 +227,6 @@ def observe(
         dead_air_s=0.0 if cut is None else cut.silence_s,
         is_stale=cut is not None
         and scenario.is_interruption
-        and waveform.speech_continues(told.samples[end + waveform.HOP_SAMPLES :], story.samples, end + before[-1].lag),
-        continuity=waveform.continuity(told.samples, story.samples, matches) if is_whole else None,
+        and tracking.speech_continues(told.samples[end + tracking.HOP_SAMPLES :], story.samples, end + before[-1].lag),
+        continuity=tracking.continuity(told.samples, story.samples, matches) if is_whole else None,
     )

@@ -106,7 +106,7 @@ def theirs_ms(config: VoxtralArchitecture, context: int, repeats: int) -> list[f
             yield frames[:, :, step * MEL_FRAMES : (step + 1) * MEL_FRAMES]
         pulled_s.append(time.thread_time())
 
-    transformers_model(config).generate(
+    transformers_model(config).generate(  # pyright: ignore[reportAttributeAccessIssue]  (a mixin without types)
         input_ids=torch.tensor([[1] + [32] * (prefix - 1)]),
         input_features=features(),
         num_delay_tokens=DELAY,
@@ -118,7 +118,7 @@ def theirs_ms(config: VoxtralArchitecture, context: int, repeats: int) -> list[f
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a tiny model and few repeats: seconds, no figures")
     is_quick: bool = parser.parse_args().quick
     torch.set_num_threads(1)

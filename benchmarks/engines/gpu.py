@@ -195,7 +195,7 @@ async def measure(plan: Plan, model: VoxtralTTS, device: torch.device) -> dict[s
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--tiny", action="store_true", help="a tiny model on the CPU: shows that it runs")
     parser.add_argument("--closed", default="1,8,16,32,64,128,256", help="listeners of each closed-loop level")
     parser.add_argument("--open", default="64,128,192,256", help="calls of each open-loop level")

@@ -7,29 +7,27 @@ Needs torch, numpy and safetensors, no checkpoint. `--tiny` runs all of it on a 
 
 import argparse
 import asyncio
-import random
 import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 
-from asr.interface import SAMPLE_RATE_HZ, EngineBusy
 from asr.voxtral.audio_step import AudioBatch, hear
 from asr.voxtral.engine import VoxtralRecognizer
 from asr.voxtral.model import VoxtralRealtime
 from asr.voxtral.slots import ListeningSlots
-from asr.voxtral.stream import VoxtralRecognition
 from asr.voxtral.timing import EXTRA_PAD, START, STEP_MS, STEP_SAMPLES
 from benchmarks import report
 from benchmarks.engines import recognition_models, speech_models
+from benchmarks.engines.recognition_callers import TURN_S, live
 from benchmarks.engines.recognition_models import H200
-from benchmarks.engines.speech_listeners import CHARACTERS_PER_S, Heard, RandomSpeaker, play, speaker
+from benchmarks.engines.speech_listeners import RandomSpeaker, speaker
 from llm.runtime.backend import default_backend
 from llm.runtime.loop.captured_step import CapturedStep
 from llm.runtime.loop.devices import open_device
@@ -39,10 +37,6 @@ from tts.voxtral.model import VoxtralTTS
 
 DELAY = 6
 FLUSH_STEPS = 1 + DELAY + 1 + EXTRA_PAD
-PUSH_SAMPLES = SAMPLE_RATE_HZ * 20 // 1000
-TURN_S = (2.0, 6.0)  # shortest and longest turn of a live caller
-PAUSE_S = 0.5
-WATCH_S = 0.02
 TARGETS_MS = {50: 180, 99: 260}  # from the end of speech to the final, with 64 streams
 SETTINGS = {  # as `asr.config` has them, which needs pydantic; a loaded machine may stall longer
     "blank_penalty": True, "restart_after_s": 20.0, "replay_s": 3.0, "backlog_s": 600.0, "unread_transcripts": 16,
@@ -108,92 +102,12 @@ def _step_ms(slots: ListeningSlots, step: CapturedStep[AudioBatch]) -> float:
     return (time.perf_counter() - started_s) * 1000
 
 
-@dataclass
-class Calls:
-    """What the live callers of one level found."""
-
-    final_ms: list[float] = field(default_factory=list)
-    late_ms: list[float] = field(default_factory=list)  # of the most overdue live block, looked at every WATCH_S
-    refused: int = 0
-
-
-async def live(
-    recognizer: VoxtralRecognizer, count: int, speakers: RandomSpeaker | None, talking: int, plan: Plan
-) -> Calls:
-    """So many callers who talk in turns, in real time, beside utterances being spoken."""
-    calls = Calls()
-    recognitions: list[VoxtralRecognition] = []
-    async with asyncio.TaskGroup() as tasks:
-        watch = tasks.create_task(_watch(recognitions, calls))
-        others = [tasks.create_task(_talk(speakers)) for _ in range(talking) if speakers]
-        chance = random.Random(count)
-        callers = [
-            tasks.create_task(_call(recognizer, recognitions, calls, random.Random(chance.random()), plan.live_s))
-            for _ in range(count)
-        ]
-        await asyncio.wait(callers)
-        for task in (watch, *others):
-            task.cancel()
-    return calls
-
-
-async def _call(
-    recognizer: VoxtralRecognizer,
-    recognitions: list[VoxtralRecognition],
-    calls: Calls,
-    chance: random.Random,
-    live_s: float,
-) -> None:
-    await asyncio.sleep(chance.uniform(0, TURN_S[1]))  # callers are not in step
-    block = np.random.default_rng(0).standard_normal(PUSH_SAMPLES).astype(np.float32) * 0.1
-    try:
-        async with recognizer.listen() as recognition:
-            assert isinstance(recognition, VoxtralRecognition)
-            begun_s = time.perf_counter()
-            while time.perf_counter() - begun_s < live_s:
-                recognitions.append(recognition)
-                await _in_real_time(recognition, block, chance.uniform(*TURN_S))
-                recognitions.remove(recognition)  # flushed blocks are due at once
-                flushed_s = time.perf_counter()
-                recognition.flush()
-                async for transcript in recognition:
-                    if transcript.is_final:
-                        break
-                calls.final_ms.append((time.perf_counter() - flushed_s) * 1000)
-                await asyncio.sleep(PAUSE_S)
-    except EngineBusy:
-        calls.refused += 1
-
-
-async def _in_real_time(recognition: VoxtralRecognition, block: Any, length_s: float) -> None:
-    started_s = time.perf_counter()
-    for number in range(round(length_s * SAMPLE_RATE_HZ / PUSH_SAMPLES)):
-        due_s = started_s + number * PUSH_SAMPLES / SAMPLE_RATE_HZ
-        await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
-        recognition.push(block)
-
-
-async def _watch(recognitions: list[VoxtralRecognition], calls: Calls) -> None:
-    """How long after its time the most overdue block still waits; a block is due 80 ms after it was complete."""
-    while True:
-        await asyncio.sleep(WATCH_S)
-        now_s = time.monotonic()
-        dues = [stream.due_s for recognition in recognitions if (stream := recognition._stream)]
-        calls.late_ms.append(max(((now_s - due_s) * 1000 for due_s in dues if due_s is not None), default=-STEP_MS))
-
-
-async def _talk(speakers: RandomSpeaker) -> None:
-    """One utterance after the other, played in real time."""
-    while True:
-        await play(speakers, round(CHARACTERS_PER_S * 8), Heard(), float("inf"))
-
-
 @asynccontextmanager
 async def engines(
     model: VoxtralRealtime, voice: VoxtralTTS, streams: int, talking: int, device: torch.device
 ) -> AsyncIterator[tuple[VoxtralRecognizer, RandomSpeaker | None]]:
     """Recognition alone on a step loop, or on the one that speaks."""
-    config = SimpleNamespace(
+    config: Any = SimpleNamespace(
         **SETTINGS, device=device.type, streams=streams, delay_ms=DELAY * STEP_MS, context_s=2 * TURN_S[1]
     )
     async with AsyncExitStack() as stack:
@@ -210,7 +124,7 @@ async def live_levels(
     for talking in plan.speaking:
         for count in plan.streams:
             async with engines(model, voice, count, talking, device) as (recognizer, speakers):
-                calls = await live(recognizer, count, speakers, talking, plan)
+                calls = await live(recognizer, count, speakers, talking, plan.live_s)
                 done = recognizer.counters
                 rows.append({
                     "streams": count, "speaking": talking, "mean_batch": done.blocks / done.steps, "turns": done.turns,
@@ -272,7 +186,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--tiny", action="store_true", help="a tiny model on the CPU: shows that it runs")
     parser.add_argument("--streams", default="1,8,32,64,128", help="streams of each level")
     parser.add_argument("--speaking", default="0,32,64", help="speaking calls beside them")

@@ -61,7 +61,8 @@ def random_model(sizes: dict[str, int], chat: ChatFormat) -> Ministral3ForCausal
         "rope_type": "yarn", "rope_theta": 1e6, "factor": 16.0, "original_max_position_embeddings": 16_384,
         "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1,
     }  # fmt: skip
-    model = Ministral3ForCausalLM(Ministral3Config(**sizes, rope_parameters=rope, tie_word_embeddings=False)).eval()
+    config = Ministral3Config.from_dict({**sizes, "rope_parameters": rope, "tie_word_embeddings": False})
+    model = Ministral3ForCausalLM(config).eval()
     with torch.no_grad():
         pieces = [chat.bytes_of(token) for token in range(chat.vocabulary)]
         model.lm_head.weight[[token for token, piece in enumerate(pieces) if not piece or not piece.isascii()]] = 0.0
@@ -74,7 +75,7 @@ def question(number: int) -> list[Message]:
 
 def generate(model: Ministral3ForCausalLM, prompt: Sequence[int], tokens: int) -> list[int]:
     ids = torch.tensor([prompt])
-    out = model.generate(
+    out = model.generate(  # pyright: ignore[reportAttributeAccessIssue]  (a mixin that its stub leaves out)
         ids, attention_mask=torch.ones_like(ids), do_sample=False, eos_token_id=None, pad_token_id=11,
         max_new_tokens=tokens, min_new_tokens=tokens,
     )  # fmt: skip
@@ -153,7 +154,7 @@ async def measure(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a tiny model and few repeats: seconds, no figures")
     is_quick: bool = parser.parse_args().quick
     torch.set_num_threads(1)

@@ -145,7 +145,7 @@ def decode_windows(codec: CodecDecoder, codes: Tensor, chunk: int) -> Tensor:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a tiny model and few repeats: seconds, no figures")
     is_quick: bool = parser.parse_args().quick
     torch.set_num_threads(1)

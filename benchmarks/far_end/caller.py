@@ -5,44 +5,34 @@ aiortc's jitter buffer is bypassed, so that a packet's arrival is the arrival of
 """
 
 import asyncio
-import functools
 import time
-from collections import deque
 from dataclasses import dataclass
-from fractions import Fraction
 from types import TracebackType
-from typing import Self, cast
+from typing import Self
 
 import aiohttp
-import av
 import numpy as np
 from aiortc import (
-    MediaStreamTrack,
     RTCConfiguration,
     RTCDataChannel,
     RTCDtlsTransport,
     RTCPeerConnection,
     RTCSessionDescription,
 )
-from aiortc.mediastreams import MediaStreamError
 from aiortc.rtcconfiguration import RTCBundlePolicy
 from aiortc.rtp import RtpPacket
-from av.stream import Stream
 from numpy.typing import NDArray
 
 from benchmarks.far_end.impairment import Impairment, Network
+from benchmarks.far_end.microphone import PACKET_MS, ScriptedMicrophone, encode
 from benchmarks.far_end.waveform import SAMPLE_RATE_HZ, Recording
-from webrtc.media.opus import AvEncoder, OpusDecoder, packet_duration_ticks
+from webrtc.media.opus import OpusDecoder, packet_duration_ticks
 from webrtc.peer.call import PeerCall
 from webrtc.peer.diversion import divert_packets
 from webrtc.peer.loopback import offer_loopback
 from webrtc.peer.offer import SessionDescription
 
-BITRATE_BPS = 32_000  # what Chromium sends for one channel of speech
 CONNECT_TIMEOUT_S = 15.0
-PACKET_MS = 20
-
-_RTP_TIME_BASE = Fraction(1, SAMPLE_RATE_HZ)
 
 
 class CallRefused(Exception):
@@ -70,93 +60,6 @@ class HeardMessage:
 
     arrival_s: float  # CLOCK_MONOTONIC
     text: str
-
-
-def encode(
-    samples: NDArray[np.float32], *, sample_rate_hz: int = SAMPLE_RATE_HZ, packet_ms: int = PACKET_MS, channels: int = 1
-) -> list[bytes]:
-    """Opus packets of `samples` ([S], one channel in [-1, 1]), the last one padded with silence.
-
-    Encoded as a browser does: `voip` mode, 6.5 ms of look-ahead. More channels are copies of the one.
-    """
-    if samples.ndim != 1 or samples.dtype != np.float32:
-        raise ValueError(f"speech must be one channel of float32, not {samples.dtype} of shape {samples.shape}")
-    codec = av.CodecContext.create("libopus", "w")
-    codec.format = "flt"
-    codec.layout = "mono" if channels == 1 else "stereo"
-    codec.sample_rate = sample_rate_hz
-    codec.time_base = Fraction(1, sample_rate_hz)
-    codec.bit_rate = BITRATE_BPS * channels
-    codec.options = {"application": "voip", "frame_duration": str(packet_ms)}
-    encoder = cast(AvEncoder, codec)
-    packet_samples = sample_rate_hz * packet_ms // 1000
-    padded = np.pad(samples, (0, -len(samples) % packet_samples))
-    packets: list[bytes] = []
-    for start in range(0, len(padded), packet_samples):
-        block = np.repeat(padded[start : start + packet_samples], channels)  # interleaved
-        frame = av.AudioFrame(format="flt", layout=codec.layout.name, samples=packet_samples)
-        frame.planes[0].update(block.tobytes())
-        frame.sample_rate = sample_rate_hz
-        packets.extend(bytes(packet) for packet in encoder.encode(frame))
-    return packets
-
-
-@functools.cache
-def _silence(packet_ms: int) -> bytes:
-    return encode(np.zeros(SAMPLE_RATE_HZ // 2, np.float32), packet_ms=packet_ms)[-1]
-
-
-class _Mouth(MediaStreamTrack):
-    """Sends packets of silence until there is something to say."""
-
-    kind = "audio"
-
-    def __init__(self, packet_ms: int) -> None:
-        super().__init__()
-        self._packet_ms = packet_ms
-        self._utterances: deque[tuple[deque[bytes], asyncio.Future[float]]] = deque()
-        self._start_s: float | None = None
-        self._sent = 0
-
-    def say(self, packets: list[bytes]) -> asyncio.Future[float]:
-        began: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        self._utterances.append((deque(packets), began))
-        return began
-
-    def hush(self) -> None:
-        """Drop what has not been said."""
-        for _, began in self._utterances:
-            if not began.done():
-                began.cancel()
-        self._utterances.clear()
-
-    async def recv(self) -> "av.Packet[Stream]":
-        if self.readyState != "live":
-            raise MediaStreamError
-        now_s = time.monotonic()
-        if self._start_s is None:
-            self._start_s = now_s
-        await asyncio.sleep(self._start_s + self._sent * self._packet_ms / 1000 - now_s)
-        packet = av.Packet(self._next_payload())
-        packet.pts = self._sent * self._packet_ms * SAMPLE_RATE_HZ // 1000
-        packet.time_base = _RTP_TIME_BASE
-        self._sent += 1
-        return packet
-
-    def _next_payload(self) -> bytes:
-        if not self._utterances:
-            return _silence(self._packet_ms)
-        packets, began = self._utterances[0]
-        if not began.done():
-            began.set_result(time.monotonic())
-        payload = packets.popleft()
-        if not packets:
-            self._utterances.popleft()
-        return payload
-
-    def stop(self) -> None:
-        super().stop()
-        self.hush()
 
 
 class Caller:
@@ -187,7 +90,7 @@ class Caller:
         self._server = server
         self._token = token
         self._packet_ms = packet_ms
-        self._mouth = _Mouth(packet_ms)
+        self._microphone = ScriptedMicrophone(packet_ms)
         self._impairment = Impairment(network or Network())
         self._tasks = asyncio.TaskGroup()
         self._sending: asyncio.Task[None] | None = None
@@ -203,7 +106,7 @@ class Caller:
     async def __aenter__(self) -> Self:
         offer_loopback()
         self._peer = RTCPeerConnection(RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
-        transceiver = self._peer.addTransceiver(self._mouth, direction="sendrecv")
+        transceiver = self._peer.addTransceiver(self._microphone, direction="sendrecv")
         divert_packets(transceiver.receiver, self._hear)
         self._channel: RTCDataChannel = self._peer.createDataChannel("chat")
         self._channel.on("message", self._on_message)
@@ -240,11 +143,11 @@ class Caller:
 
     async def say_packets(self, packets: list[bytes]) -> float:
         """As `say`, of packets from `encode`: one encoding serves any number of callers."""
-        return await self._mouth.say(packets)
+        return await self._microphone.say(packets)
 
     def hush(self) -> None:
         """Stop speaking with the current packet."""
-        self._mouth.hush()
+        self._microphone.hush()
 
     def lose_packets(self, count: int) -> None:
         """Lose the next `count` packets on their way to the server."""

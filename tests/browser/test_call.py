@@ -84,7 +84,7 @@ async def transcribe(samples: NDArray[np.float32]) -> str:
     samples = samples[max(0, audible[0] * FRAME - MARGIN) : audible[-1] * FRAME + MARGIN]
     samples = samples[: len(samples) // 6 * 6]
     spectrum = np.fft.rfft(samples)
-    decimated = np.fft.irfft(spectrum[: len(samples) // 6 + 1], len(samples) // 3).astype(np.float32) / 3
+    decimated = np.fft.irfft(spectrum[: len(samples) // 6 + 1], len(samples) // 3).astype(np.float32) / np.float32(3)
     recognizer = SphinxRecognizer(SphinxConfig(), training_sentences())
     async with asyncio.timeout(PATIENCE_MS / 1000), recognizer, recognizer.listen() as recognition:
         recognition.push(decimated)

@@ -9,7 +9,8 @@ from aiohttp.test_utils import TestServer
 from numpy.typing import NDArray
 
 from benchmarks.far_end import waveform
-from benchmarks.far_end.caller import Caller, CallRefused, HeardPacket, encode
+from benchmarks.far_end.caller import Caller, CallRefused, HeardPacket
+from benchmarks.far_end.microphone import encode
 from webrtc.config import WebRTCConfig
 from webrtc.peer.call import PeerCall
 

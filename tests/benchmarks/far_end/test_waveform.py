@@ -4,20 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.far_end.waveform import (
-    SAMPLE_RATE_HZ,
-    Recording,
-    continuity,
-    cut_after,
-    find,
-    first_ducked_s,
-    goes_on,
-    lateness_s,
-    onset_s,
-    silences,
-    speech_continues,
-    track,
-)
+from benchmarks.far_end.tracking import continuity, cut_after, find, first_ducked_s, goes_on, speech_continues, track
+from benchmarks.far_end.waveform import SAMPLE_RATE_HZ, Recording, lateness_s, onset_s, silences
 
 PACKET = SAMPLE_RATE_HZ // 50
 BEGAN_S = 100.0  # an arbitrary reading of the monotonic clock

@@ -9,7 +9,7 @@ import pytest
 from aiortc.rtp import RtpPacket
 from numpy.typing import NDArray
 
-from benchmarks.far_end.caller import encode
+from benchmarks.far_end.microphone import encode
 from webrtc.config import JitterConfig
 from webrtc.interface import MICROPHONE_RATE_HZ, MicrophoneFrame
 from webrtc.media.microphone import FRAME_SAMPLES, PacketMicrophone

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.far_end.caller import encode
+from benchmarks.far_end.microphone import encode
 from webrtc.media.opus import (
     ENCODER_DELAY_MS,
     PACKET_SAMPLES,

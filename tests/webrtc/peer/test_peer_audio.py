@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.far_end.caller import Caller, encode
+from benchmarks.far_end.caller import Caller
 from benchmarks.far_end.impairment import Network
+from benchmarks.far_end.microphone import encode
 from webrtc.config import WebRTCConfig
 from webrtc.interface import MicrophoneFrame
 from webrtc.peer.call import PeerCall
