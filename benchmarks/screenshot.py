@@ -66,7 +66,7 @@ async def screenshot(chromium: str, out: Path, scheme: Literal["light", "dark"])
         microphone = Path(folder) / "microphone.wav"
         write_wav(microphone, caller_audio())
         arguments = [*FLAGS, f"--use-file-for-fake-audio-capture={microphone}%noloop"]
-        async with parley(settings={"PARLEY_CALL__GREETING": GREETING}) as server, async_playwright() as playwright:
+        async with parley(settings={"PARLEY_AGENT__GREETING": GREETING}) as server, async_playwright() as playwright:
             browser = await playwright.chromium.launch(executable_path=chromium, args=arguments)
             page = await browser.new_page(
                 viewport={"width": WIDTH_PX, "height": HEIGHT_PX}, device_scale_factor=2, color_scheme=scheme

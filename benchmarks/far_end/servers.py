@@ -22,7 +22,7 @@ LAST_LINES = 30
 
 # The caller speaks first, so that every call begins alike; limits stand far from what a benchmark asks for.
 BENCHMARK_SETTINGS = {
-    "PARLEY_CALL__GREETING": "",
+    "PARLEY_AGENT__GREETING": "",
     "PARLEY_WEBRTC__LOOPBACK": "true",
     "PARLEY_WEBRTC__SIGNALLING__OFFERS_PER_MINUTE": "10000",
     "PARLEY_ADMISSION__MAX_CALLS": "64",

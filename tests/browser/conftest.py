@@ -134,7 +134,7 @@ def chromium(require: Callable[[bool, str], None]) -> str:
 @pytest.fixture(scope="session")
 def settings() -> dict[str, str]:
     """The environment of a server under test: unlike one under measurement, it speaks first."""
-    return {"PARLEY_CALL__GREETING": GREETING}
+    return {"PARLEY_AGENT__GREETING": GREETING}
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
