@@ -142,7 +142,7 @@ async def test_a_reply_for_which_the_cache_may_not_do_is_refused(open_engine: Op
 
 
 async def test_old_conversations_make_room_for_new_ones(open_engine: Open) -> None:
-    async with open_engine(context_tokens=512, cache_tokens=512, reply_tokens=400) as engine:
+    async with open_engine(context_tokens=512, cache_tokens=512, reply_tokens=20) as engine:
         first = await text_of(engine, COUNT)
         for number in range(30):
             await text_of(engine, (Message("system", f"Call {number}. " * 10), *SUM))
@@ -213,11 +213,21 @@ async def test_a_reader_who_does_not_read_stops_the_writer(open_engine: Open) ->
 
 
 async def test_the_same_seed_samples_the_same(open_engine: Open) -> None:
-    async with open_engine(temperature=2.0, seed=3, reply_tokens=30) as engine:
-        noise = (Message("user", "zzz"),)
-        assert await pieces_of(engine, noise) == await pieces_of(engine, noise)
-    async with open_engine(temperature=2.0, reply_tokens=30) as engine:
-        assert await pieces_of(engine, noise) != await pieces_of(engine, noise)
+    noise = (Message("user", "zzz"),)
+    async with open_engine(temperature=2.0, seed=3) as engine:
+
+        async def sampled(seed: int | None) -> list[TextDelta | ToolCall]:
+            asked = Sampling(seed=seed, max_tokens=30)  # a limit that is asked for may cut a tool call, if one is drawn
+            async with engine.reply(noise, sampling=asked) as reply:
+                return [piece async for piece in reply]
+
+        assert await sampled(None) == await sampled(None) == await sampled(3) != await sampled(4)
+
+
+async def test_without_a_seed_each_reply_has_its_own(open_engine: Open) -> None:
+    async with open_engine() as engine:
+        seeds = [(await engine._begin(COUNT, (), Sampling())).seed for _ in range(2)]
+    assert seeds[0] != seeds[1]
 
 
 async def test_a_failed_step_ends_replies_not_the_engine(open_engine: Open, monkeypatch: pytest.MonkeyPatch) -> None:
