@@ -15,7 +15,7 @@ run: $(VENV)/installed-base
 
 test: $(VENV)/installed-test
 	@$(BIN)/python -m benchmarks.far_end.browser
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

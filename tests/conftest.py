@@ -8,6 +8,9 @@ from typing import Any, TypeVar
 
 import pytest
 
+# Two workers of pytest-xdist share two cores, and tiny matrices gain nothing by threads. Read when torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 T = TypeVar("T")
 
 Require = Callable[[bool, str], None]
