@@ -1,6 +1,7 @@
 """The Python caller: what it says arrives, what it hears is laid out on the server's clock."""
 
 import asyncio
+from typing import cast
 
 import numpy as np
 import pytest
@@ -51,10 +52,10 @@ def test_encoding_pads_the_last_packet() -> None:
     assert len(encode(tone(0.05, 16_000), sample_rate_hz=16_000)) == 3
 
 
-@pytest.mark.parametrize("bad", [np.zeros(10), np.zeros((2, 10), np.float32)])
-def test_encoding_refuses_anything_but_one_channel_of_float32(bad: NDArray[np.float32]) -> None:
-    with pytest.raises(ValueError, match="one channel of float32"):
-        encode(bad)
+def test_encoding_refuses_anything_but_one_channel_of_float32() -> None:
+    for bad in (np.zeros(10), np.zeros((2, 10), np.float32)):
+        with pytest.raises(ValueError, match="one channel of float32"):
+            encode(cast(NDArray[np.float32], bad))
 
 
 async def test_utterances_follow_one_another_from_the_start_of_a_packet(config: WebRTCConfig) -> None:
