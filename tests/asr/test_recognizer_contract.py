@@ -1,7 +1,7 @@
 """What `asr.interface` promises, proved for every engine. What is understood is each engine's own matter."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -128,7 +128,7 @@ async def test_positions_lie_in_the_pushed_audio_and_words_in_their_transcript(
             position += len(voice)
 
 
-async def finals_of(engine: Recognizer, samples: NDArray[np.float32], chunk: int) -> Sequence[tuple[str, int]]:
+async def finals_of(engine: Recognizer, samples: NDArray[np.float32], chunk: int) -> tuple[str, int]:
     async with engine.listen() as stream:
         push(stream, samples, chunk)
         stream.flush()

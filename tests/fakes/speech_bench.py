@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,8 +25,8 @@ STALL_S = 1.0
 class Here:
     """An event loop that is always at hand."""
 
-    def call_soon_threadsafe(self, function: Callable[..., None], *arguments: object) -> None:
-        function(*arguments)
+    def call_soon_threadsafe(self, callback: Callable[..., object], *arguments: Any) -> None:
+        callback(*arguments)
 
 
 class Bench:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -66,15 +67,15 @@ class Reference:
     def __init__(self, sizes: Sizes, seed: int) -> None:
         torch.manual_seed(seed)
         rope = {"rope_type": "default", "rope_theta": sizes.theta}
-        config = VoxtralRealtimeConfig(
-            audio_config={**sizes.encoder, "num_mel_bins": sizes.mels, "vocab_size": VOCABULARY,
+        settings: dict[str, Any] = {
+            "audio_config": {**sizes.encoder, "num_mel_bins": sizes.mels, "vocab_size": VOCABULARY,
                           "rope_parameters": rope},
-            text_config={**sizes.decoder, "model_type": "voxtral_realtime_text", "vocab_size": VOCABULARY,
+            "text_config": {**sizes.decoder, "model_type": "voxtral_realtime_text", "vocab_size": VOCABULARY,
                          "rope_parameters": rope, "rms_norm_eps": 1e-5},
-            attn_implementation="eager",
-        )  # fmt: skip
+            "attn_implementation": "eager",
+        }  # fmt: skip
         self.sizes = sizes
-        self.model = VoxtralRealtimeForConditionalGeneration(config).eval()
+        self.model: Any = VoxtralRealtimeForConditionalGeneration(VoxtralRealtimeConfig(**settings)).eval()
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
                 parameter.normal_(std=0.2).add_(1.0 if "norm" in name and "ada" not in name else 0.0)

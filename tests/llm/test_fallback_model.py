@@ -9,6 +9,7 @@ import pytest
 from llm.failover import COOL_DOWN_S, Health
 from llm.fallback import FallbackLanguageModel
 from llm.interface import (
+    AS_SET,
     ContextTooLong,
     Ending,
     EngineUnreachable,
@@ -64,7 +65,9 @@ class ScriptedModel:
         self.replies: list[ScriptedReply] = []
         self.asked: list[Sampling] = []
 
-    def reply(self, messages: Sequence[Message], tools: Sequence[Tool], sampling: Sampling) -> ScriptedReply:
+    def reply(
+        self, messages: Sequence[Message], tools: Sequence[Tool] = (), sampling: Sampling = AS_SET
+    ) -> ScriptedReply:
         self.asked.append(sampling)
         self.replies.append(ScriptedReply(self._script))
         return self.replies[-1]

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 logger = logging.getLogger(__name__)
 
@@ -106,10 +106,18 @@ class Outlet(Generic[T]):
             self._changed.set()
 
 
+class EventLoop(Protocol):
+    """What of an asyncio event loop another thread may use."""
+
+    def call_soon_threadsafe(self, callback: Callable[..., object], *arguments: Any) -> object:
+        """Make the call on the loop's thread. Raises RuntimeError if the loop is closed."""
+        ...
+
+
 class Outlets:
     """Calls collected during a step and made on the event loop together: a thread wakes a loop only once a step."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: EventLoop) -> None:
         self._loop = loop
         self._calls: list[Callable[[], None]] = []
 

@@ -185,7 +185,7 @@ async def test_the_test_server_speaks_to_the_vendors_client(realtime_server: Any
         kinds: list[str] = []
         async for event in connection:
             assert not isinstance(event, UnknownRealtimeEvent), event
-            kinds.append(event.type)
+            kinds.append(str(event.type))
             if event.type == "transcription.done":
                 break
     assert kinds == ["session.created", "transcription.text.delta", "transcription.done"]

@@ -67,7 +67,8 @@ async def say() -> AsyncIterator[Say]:
         async def speech(words: str, voice: str) -> NDArray[np.float32]:
             async with synthesizer.speak(words, voice=voice, language="en") as utterance:
                 samples = np.concatenate([chunk.samples async for chunk in utterance])
-            return np.concatenate([PRE_ROLL, 0.5 * soxr.resample(samples, 24_000, SAMPLE_RATE_HZ), TAIL])
+            spoken = np.float32(0.5) * soxr.resample(samples, 24_000, SAMPLE_RATE_HZ)
+            return np.concatenate([PRE_ROLL, spoken, TAIL]).astype(np.float32)
 
         yield speech
 

@@ -137,6 +137,7 @@ def test_ten_thousand_random_streams_leave_every_page_free() -> None:
     lengths: dict[int, int] = {}
     prefixes: list[Prefix] = []
     done = Counter[str]()
+    tokens = 0
     while done["open"] < 10_000:
         action = chance.choice(("open", "open", "grow", "grow", "grow", "shrink", "close", "remember", "forget"))
         row = chance.randrange(8)

@@ -5,7 +5,8 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from mistral_common.tokens.tokenizers.tekken import SpecialTokenPolicy, Tekkenizer
+from mistral_common.tokens.tokenizers.base import SpecialTokenPolicy
+from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
 from llm.runtime.tokenizer import Tekken
 from llm.runtime.weights.checkpoint import CheckpointIncomplete

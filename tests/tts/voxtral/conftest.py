@@ -1,6 +1,6 @@
 """A model, a way into its Euler steps, and a step loop, for the tests of the speech engine."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def model() -> VoxtralTTS:
 
 
 @pytest.fixture
-def during_euler(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Callable[[int], None]]]:
+def during_euler(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[int], None]]:
     """Functions called as each Euler step runs, with its number."""
     hooks: list[Callable[[int], None]] = []
     original = FrameBatch.euler

@@ -1,4 +1,6 @@
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -30,9 +32,9 @@ async def test_a_step_wakes_the_event_loop_once() -> None:
     calls: list[object] = []
 
     class Loop:
-        def call_soon_threadsafe(self, function: object, *args: object) -> None:
-            calls.append(function)
-            loop.call_soon(function, *args)
+        def call_soon_threadsafe(self, callback: Callable[..., object], *arguments: Any) -> None:
+            calls.append(callback)
+            loop.call_soon(callback, *arguments)
 
     outlets = Outlets(Loop())
     five = [outlet()[0] for _ in range(5)]

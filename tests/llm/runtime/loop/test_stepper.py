@@ -83,14 +83,14 @@ class CountStepper(RequestStepper[CountRequest, CountSlots]):
 class SameThread:
     """An event loop that is always at hand."""
 
-    def call_soon_threadsafe(self, function: Callable[..., None], *arguments: object) -> None:
-        function(*arguments)
+    def call_soon_threadsafe(self, callback: Callable[..., object], *arguments: Any) -> None:
+        callback(*arguments)
 
 
 class Bench:
     def __init__(self) -> None:
         self.slots = CountSlots()
-        self.stepper = CountStepper(self.slots, Outlets(SameThread()))  # pyright: ignore[reportArgumentType]
+        self.stepper = CountStepper(self.slots, Outlets(SameThread()))
 
     def submit(self) -> CountRequest:
         request = CountRequest(outlet=Outlet(9, on_taken=lambda: None))
