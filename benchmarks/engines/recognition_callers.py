@@ -90,7 +90,7 @@ async def _watch(recognitions: list[VoxtralRecognition], calls: Calls) -> None:
     while True:
         await asyncio.sleep(WATCH_S)
         now_s = time.monotonic()
-        dues = [stream.due_s for recognition in recognitions if (stream := recognition._stream)]
+        dues = [request.due_s for recognition in recognitions if (request := recognition._request)]
         calls.late_ms.append(max(((now_s - due_s) * 1000 for due_s in dues if due_s is not None), default=-STEP_MS))
 
 

@@ -9,7 +9,7 @@ import io
 import sys
 import wave
 
-from tts.espeak.child import CHARACTERS_UTF8, EE_OK, PARAMETER_RATE, POSITION_CHARACTER, Speaker
+from tts.espeak.child import CHARACTERS_UTF8, EE_OK, PARAMETER_RATE, POSITION_CHARACTER, EspeakSpeaker
 
 WORDS_PER_MINUTE = 150
 
@@ -18,7 +18,7 @@ PARAMETER_PITCH = 3
 PHONEMES = 0x100
 
 
-class CallerSpeaker(Speaker):
+class CallerSpeaker(EspeakSpeaker):
     """The library, speaking as a caller."""
 
     def say(self, text: str, voice: str, pitch: int) -> bytes:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.far_end import waveform
+from benchmarks.far_end import tracking
 from tests.fakes.line import FarEnd, Line
 from webrtc.config import WebRTCConfig
 from webrtc.interface import Call, Playout
@@ -58,7 +58,7 @@ async def play_out(playout: Playout) -> None:
 
 def place(wanted: NDArray[np.float32], heard: NDArray[np.float32]) -> int:
     """Where `wanted` begins in what was heard; it must be there."""
-    start, correlation = waveform.find(wanted, heard)
+    start, correlation = tracking.find(wanted, heard)
     assert correlation > 0.9
     return start
 
