@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     voices = command("voices", _voices, "List the voices.")
     voices.add_argument("--language", metavar="L", help="only those of this language")
 
-    doctor = command("doctor", _doctor, "Tell what this machine can run and how to mend what is missing.")
+    doctor = command("doctor", _doctor, "Show what this machine can run and how to fix what is missing.")
     doctor.add_argument("--json", action="store_true", help="print JSON")
 
     download = command("download", _download, "Fetch released checkpoints; run again, it goes on where it stopped.")
@@ -121,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _settings(options: argparse.Namespace, server: str = "server") -> "Settings":
     """All settings; --host and --port are those of the `server` that the command runs."""
-    from agent.settings.config import load_settings
+    from agent.engines.configure import load_settings
 
     address = {name: value for name in ("host", "port") if (value := getattr(options, name, None)) is not None}
     command_line: dict[str, Any] = {server: address} if address else {}
@@ -160,10 +160,11 @@ async def _say_aloud(settings: "Settings", options: argparse.Namespace) -> None:
     from agent.commands.audio_devices import Speaker
     from agent.commands.audio_files import WavFile
     from agent.commands.say import choose_voice, say
-    from agent.engines.open import StepLoops, synthesizer_of
+    from agent.engines.open import synthesizer_of
+    from agent.engines.resources import Resources
 
     language = options.language or settings.agent.language
-    async with StepLoops() as loops, synthesizer_of(settings, loops) as synthesizer:
+    async with Resources() as resources, synthesizer_of(settings, resources) as synthesizer:
         voice = choose_voice(synthesizer, options.voice or settings.agent.voice, language)
         rate = synthesizer.sample_rate_hz
         sink = Speaker(rate) if options.play else WavFile(options.out, rate)
@@ -184,11 +185,12 @@ async def _listen_to(settings: "Settings", options: argparse.Namespace) -> None:
     from agent.commands.audio_devices import open_microphone
     from agent.commands.audio_files import read_wav
     from agent.commands.listen import blocks_of, listen
-    from agent.engines.open import StepLoops, recognizer_of
+    from agent.engines.open import recognizer_of
+    from agent.engines.resources import Resources
     from asr.interface import SAMPLE_RATE_HZ
 
     language = options.language or settings.agent.language
-    async with StepLoops() as loops, recognizer_of(settings, loops) as recognizer:
+    async with Resources() as resources, recognizer_of(settings, resources) as recognizer:
         if options.mic:
             async with open_microphone(SAMPLE_RATE_HZ) as blocks:
                 print("listening; Ctrl-C ends", file=sys.stderr)
@@ -214,9 +216,10 @@ def _voices(options: argparse.Namespace) -> int:
 
 
 async def _list_voices(settings: "Settings", language: str | None) -> int:
-    from agent.engines.open import StepLoops, synthesizer_of
+    from agent.engines.open import synthesizer_of
+    from agent.engines.resources import Resources
 
-    async with StepLoops() as loops, synthesizer_of(settings, loops) as synthesizer:
+    async with Resources() as resources, synthesizer_of(settings, resources) as synthesizer:
         voices = [voice for voice in synthesizer.voices if language in (None, voice.language)]
         if not voices:
             known = ", ".join(sorted({voice.language for voice in synthesizer.voices}))
@@ -228,8 +231,9 @@ async def _list_voices(settings: "Settings", language: str | None) -> int:
 
 def _doctor(options: argparse.Namespace) -> int:
     from agent.doctor.report import examine, report
+    from agent.engines.registry import installed_engines
 
-    diagnosis = asyncio.run(examine(_settings(options), os.environ))
+    diagnosis = asyncio.run(examine(_settings(options), installed_engines(), os.environ))
     if options.json:
         print(json.dumps(diagnosis.as_json(), indent=2))
     else:
@@ -239,19 +243,20 @@ def _doctor(options: argparse.Namespace) -> int:
 
 def _download(options: argparse.Namespace) -> int:
     from agent.checkpoints.download import download, releases_named
-    from agent.settings.profiles import releases_of
+    from agent.engines.profiles import releases_of
+    from agent.engines.registry import installed_engines
 
-    releases = releases_named(options.names, releases_of("gpu"))
+    releases = releases_named(options.names, releases_of("gpu", installed_engines()))
     say = partial(print, flush=True)
     download(releases, _settings(options).models, say=say, endpoint=options.hub)
     return _DONE
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from agent.engines.open import comparisons
+    from agent.engines.neural import compare
 
     is_right = True
-    for found in comparisons(options.part, options.checkpoint, options.cases, options.device):
+    for found in compare(options.part, options.checkpoint, options.cases, options.device):
         is_right = is_right and found.ok
         print(f"{'ok  ' if found.ok else 'MISS'} {found.name:<40} {found.error:.3e} (at most {found.tolerance:.0e})")
     return _DONE if is_right else _FAILED
@@ -265,10 +270,12 @@ def _events_page(_: argparse.Namespace) -> int:
 
 
 def _settings_page(options: argparse.Namespace) -> int:
+    from agent.engines.registry import installed_engines
     from agent.settings.example import example_page
     from agent.settings.reference import settings_page
 
-    print(example_page() if options.toml else settings_page(), end="")
+    page = example_page if options.toml else settings_page
+    print(page(installed_engines().settings), end="")
     return _DONE
 
 

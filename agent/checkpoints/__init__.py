@@ -1,1 +1,1 @@
-"""Released weights: where they come from, whether they are whole, what memory they need."""
+"""Released weights: where they come from, whether they are complete, what memory they need."""

@@ -1,4 +1,4 @@
-"""Fetches released checkpoints from the Hugging Face hub: resumable, every hash checked, the licence told first."""
+"""Fetches released checkpoints from the Hugging Face hub: resumable, every hash checked, the license shown first."""
 
 import fnmatch
 import hashlib
@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from agent.checkpoints.integrity import MANIFEST, flaw
+from agent.checkpoints.integrity import MANIFEST, integrity_error
 from agent.checkpoints.releases import GB, RELEASES, Release
 from agent.errors import DownloadError
+from agent.extras import install_command
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
@@ -50,7 +51,7 @@ def download(
     Args:
         releases: the checkpoints, each into a folder of its own.
         models: where these folders are.
-        say: shows a line to the user: the licences first, before anything is asked of the hub.
+        say: shows a line to the user: the licenses first, before anything is asked of the hub.
         endpoint: URL of the hub; the public one, or HF_ENDPOINT, if not given.
 
     Raises:
@@ -58,10 +59,10 @@ def download(
     """
     for release in releases:
         size = f"{release.download_bytes / GB:.1f} GB"
-        say(f"{release.name}: {size}, licence {release.licence}: {release.terms}")
+        say(f"{release.name}: {size}, license {release.license}: {release.terms}")
     for release in releases:
         folder = release.folder(models)
-        if (folder / MANIFEST).exists() and flaw(folder, release) is None:
+        if (folder / MANIFEST).exists() and integrity_error(folder, release) is None:
             say(f"{release.name}: already in {folder}")
             continue
         _fetch(release, folder, endpoint)
@@ -73,7 +74,7 @@ def _fetch(release: Release, folder: Path, endpoint: str | None) -> None:
         from huggingface_hub import HfApi, hf_hub_url  # noqa: PLC0415  # an extra of the installation
     except ImportError:
         raise DownloadError(
-            "the package huggingface_hub is not installed; run: python -m pip install -c constraints.txt '.[engines]'"
+            f"the package huggingface_hub is not installed; run: {install_command('engines')}"
         ) from None
     try:
         hub = HfApi(endpoint=endpoint)
@@ -95,7 +96,7 @@ def _fetch(release: Release, folder: Path, endpoint: str | None) -> None:
 
 
 def _fetch_file(url: str, path: Path, file: _File) -> None:
-    """Fetch one file, going on behind what an earlier run left: the hub's own download begins a file anew each run."""
+    """Fetch one file, continuing behind what an earlier run left; the hub's own download would start it again."""
     # Their signatures name tqdm, which has no types.
     from huggingface_hub import get_hf_file_metadata  # noqa: PLC0415  # pyright: ignore[reportUnknownVariableType]
     from huggingface_hub.file_download import http_get  # noqa: PLC0415  # pyright: ignore[reportUnknownVariableType]
@@ -105,7 +106,7 @@ def _fetch_file(url: str, path: Path, file: _File) -> None:
     part = path.with_name(f"{path.name}.part")
     place = get_hf_file_metadata(url).location
     is_hub = urlsplit(place).netloc == urlsplit(url).netloc
-    headers = build_hf_headers() if is_hub else {}  # the user's token is for nobody else
+    headers = build_hf_headers() if is_hub else {}  # the user's token is for the hub alone
     with part.open("ab") as stream:
         http_get(place, stream, resume_size=stream.tell(), headers=headers, expected_size=file.size)
     _check(part, file)
@@ -133,13 +134,13 @@ def _require_room(folder: Path, files: Sequence[_File]) -> None:
 
 
 def _check(path: Path, file: _File) -> None:
-    """Compare with the hash that the hub announced; a damaged file is removed, so that it is fetched anew."""
-    whole, git = hashlib.sha256(), hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    """Compare with the hash that the hub announced; a damaged file is removed: the next run fetches it again."""
+    sha256, git = hashlib.sha256(), hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
     with path.open("rb") as stream:
         while block := stream.read(_BLOCK_BYTES):
-            whole.update(block)
+            sha256.update(block)
             git.update(block)
-    is_right = whole.hexdigest() == file.sha256 if file.sha256 else git.hexdigest() == file.git_sha1
+    is_right = sha256.hexdigest() == file.sha256 if file.sha256 else git.hexdigest() == file.git_sha1
     if not is_right:
         path.unlink()
         raise DownloadError(f"{path.with_suffix('')} arrived damaged and was removed; run the command again")

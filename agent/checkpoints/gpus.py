@@ -18,16 +18,16 @@ class Gpu:
     free_bytes: int
 
 
-def gpus() -> Sequence[Gpu]:
+def find_gpus() -> Sequence[Gpu]:
     """All of them; none if there is no driver or it does not answer."""
     try:
         done = subprocess.run(_QUERY, capture_output=True, text=True, timeout=_LIMIT_S, check=True)
     except (OSError, subprocess.SubprocessError):
         return ()
-    return tuple(_parsed(line) for line in done.stdout.splitlines() if line.count(",") == 2)
+    return tuple(_parse(line) for line in done.stdout.splitlines() if line.count(",") == 2)
 
 
-def _parsed(line: str) -> Gpu:
+def _parse(line: str) -> Gpu:
     name, total, free = (part.strip() for part in line.split(","))
     return Gpu(name, _bytes(total), _bytes(free))
 

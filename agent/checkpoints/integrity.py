@@ -1,4 +1,4 @@
-"""Whether a checkpoint lies whole on the disk, told from names and sizes alone: nothing is loaded."""
+"""Whether a checkpoint on the disk is complete, judged by names and sizes alone: nothing is loaded."""
 
 import fnmatch
 import json
@@ -13,14 +13,14 @@ MANIFEST = "parley-download.json"  # written by parley download when every hash 
 _LARGEST_HEADER = 100_000_000  # of a safetensors file: what the format's own reader allows
 
 
-def flaw(folder: Path, release: Release) -> str | None:
-    """What is wrong with the checkpoint in this folder; None if it is whole."""
+def integrity_error(folder: Path, release: Release) -> str | None:
+    """What is wrong with the checkpoint in this folder; None if it is complete."""
     if not folder.is_dir():
         return f"no folder {folder}"
-    return next(_flaws(folder, release), None)
+    return next(_errors(folder, release), None)
 
 
-def _flaws(folder: Path, release: Release) -> Iterator[str]:
+def _errors(folder: Path, release: Release) -> Iterator[str]:
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     if not any(fnmatch.fnmatch(name, "*.safetensors") for name in names):
         yield f"{folder} has no .safetensors file"
@@ -34,8 +34,8 @@ def _flaws(folder: Path, release: Release) -> Iterator[str]:
         elif (folder / name).stat().st_size != size:
             yield f"{folder / name} is not {size} bytes long"
     for name in fnmatch.filter(names, "*.safetensors"):
-        if not _is_whole(folder / name):
-            yield f"{folder / name} is cut short"
+        if not _is_complete(folder / name):
+            yield f"{folder / name} is truncated"
 
 
 def _manifest(folder: Path) -> Mapping[str, int]:
@@ -45,7 +45,7 @@ def _manifest(folder: Path) -> Mapping[str, int]:
         return {}  # weights from elsewhere: the other checks must do
 
 
-def _is_whole(file: Path) -> bool:
+def _is_complete(file: Path) -> bool:
     """Whether a safetensors file is as long as its header says (huggingface/safetensors: README, Format)."""
     with file.open("rb") as stream:
         head = stream.read(8)

@@ -1,4 +1,4 @@
-"""The released checkpoints: where they come from, under which licence, what of them is needed and how much that is."""
+"""The released checkpoints: where they come from, under which license, what of them is needed and how much that is."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ class Release:
     name: str  # of its folder among the models
     repository: str
     revision: str
-    licence: str
-    terms: str  # what the licence means for a user
+    license: str
+    terms: str  # what the license means for a user
     files: tuple[str, ...]  # shell patterns of what the engine reads; the rest stays where it is
     download_bytes: int  # about
     weight_bytes: int  # on the device, about

@@ -12,8 +12,9 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Literal
 
 from agent.commands.audio_devices import require_portaudio
+from agent.engines.registry import Registry
 from agent.errors import AudioDeviceError
-from agent.settings.config import ServerConfig, Settings
+from agent.settings.config import PARTS, ServerConfig, Settings
 
 OLDEST_PYTHON = (3, 11)
 _PACKAGE = "parley-voice"
@@ -31,11 +32,12 @@ class Finding:
     remedy: str = ""
 
 
-async def findings(settings: Settings) -> Sequence[Finding]:
-    """Everything about this machine, in the order in which to mend it."""
+async def check_machine(settings: Settings, registry: Registry) -> Sequence[Finding]:
+    """Everything about this machine, in the order in which to fix it."""
     return (
         _python(),
         _packages(),
+        *_engines(registry),
         _cores(),
         _port(settings.server),
         await _udp(),
@@ -62,6 +64,14 @@ def _packages() -> Finding:
     return Finding("packages", "missing", f"not installed: {', '.join(missing)}", remedy)
 
 
+def _engines(registry: Registry) -> Iterator[Finding]:
+    """Which engines can be chosen, those of other distributions among them."""
+    kinds = (f"{part.upper()} {', '.join(registry.of(part))}" for part in PARTS)
+    yield Finding("engines", "ok", "; ".join(kinds))
+    for line in registry.broken:
+        yield Finding("engines", "warning", line)
+
+
 def _required() -> Iterator[str]:
     """Names of the packages that the base install needs."""
     for requirement in requires(_PACKAGE) or ():
@@ -78,7 +88,9 @@ def _is_installed(package: str) -> bool:
 
 
 def _cores() -> Finding:
-    return Finding("cores", "ok", f"{os.cpu_count() or 1}; a process takes calls on one, its ears work on another")
+    return Finding(
+        "cores", "ok", f"{os.cpu_count() or 1}; a process takes calls on one, speech recognition runs on another"
+    )
 
 
 def _port(server: ServerConfig) -> Finding:

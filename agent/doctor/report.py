@@ -1,26 +1,24 @@
-"""What this machine can run, found by trying it; what is missing, and the command that mends it."""
+"""What this machine can run, found by trying it; what is missing, and the command that fixes it."""
 
 from asyncio import timeout
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from agent.commands.say import choose_voice
-from agent.doctor.machine import Finding, findings
-from agent.doctor.needs import needs
-from agent.engines.open import StepLoops, language_model_of, recognizer_of, synthesizer_of
+from agent.doctor.machine import Finding, check_machine
+from agent.doctor.needs import check_needs
+from agent.engines.configure import load_settings
+from agent.engines.registry import Registry
+from agent.engines.resources import Resources
 from agent.errors import ConfigError
-from agent.settings.config import FallbackConfig, Settings, load_settings
+from agent.settings.config import PARTS, EngineConfig, Part, Settings
 from agent.settings.profiles import PROFILES
-from asr.config import RecognizerConfig
-from asr.interface import SAMPLE_RATE_HZ
-from llm.config import LanguageModelConfig
-from llm.interface import Message
-from tts.config import SynthesizerConfig
-
-EngineConfig = RecognizerConfig | LanguageModelConfig | SynthesizerConfig
+from asr.interface import SAMPLE_RATE_HZ, Recognizer
+from llm.interface import LanguageModel, Message
+from tts.interface import Synthesizer
 
 _TRY_LIMIT_S = 60.0
 _OWN = "of your own"  # engines chosen one by one
@@ -51,13 +49,13 @@ class Diagnosis:
         return {**asdict(self), "can_serve": self.can_serve}
 
 
-async def examine(settings: Settings, environment: Mapping[str, str]) -> Diagnosis:
+async def examine(settings: Settings, registry: Registry, environment: Mapping[str, str]) -> Diagnosis:
     """Look at the machine and at what every profile needs, and try the engines that can be tried for nothing.
 
     These are the engines of the settings and those without weights; the others are large, or cost money.
     """
-    machine = await findings(settings)
-    candidates = {name: _profile(name, settings) for name in PROFILES}
+    machine = await check_machine(settings, registry)
+    candidates = {name: _profile(name, settings, registry) for name in PROFILES}
     chosen = next((name for name, of in candidates.items() if of and _engines(of) == _engines(settings)), _OWN)
     candidates[chosen] = settings
     profiles: dict[str, tuple[Finding, ...]] = {}
@@ -65,16 +63,19 @@ async def examine(settings: Settings, environment: Mapping[str, str]) -> Diagnos
         if of is None:
             profiles[name] = (_NO_SERVERS,)
             continue
-        found = list(await needs(of, environment))
+        found = list(await check_needs(of, registry, environment))
         can_try = name in (chosen, _FREE) and all(finding.status != "missing" for finding in found)
-        profiles[name] = (*found, *([finding async for finding in _try(of)] if can_try else ()))
+        profiles[name] = (
+            *found,
+            *([finding async for finding in _try_engines(of, registry, environment)] if can_try else ()),
+        )
     return Diagnosis(tuple(machine), profiles, chosen)
 
 
-def _profile(name: str, settings: Settings) -> Settings | None:
+def _profile(name: str, settings: Settings, registry: Registry) -> Settings | None:
     """A profile by itself, with these models; None for one that cannot be without settings of the user's."""
     try:
-        return load_settings(None, {}, {"profile": name, "models": str(settings.models)})
+        return load_settings(None, {}, {"profile": name, "models": str(settings.models)}, registry=registry)
     except ConfigError:
         return None
 
@@ -86,7 +87,7 @@ def report(diagnosis: Diagnosis) -> Sequence[str]:
     for profile, parts in diagnosis.profiles.items():
         lines.append(f"profile {profile}" + (" (chosen)" if profile == diagnosis.chosen else ""))
         lines += [_line(finding) for finding in parts]
-    lines.append("ready: parley serve" if diagnosis.can_serve else "not ready: mend what is missing above")
+    lines.append("ready: parley serve" if diagnosis.can_serve else "not ready: fix what is missing above")
     return lines
 
 
@@ -99,37 +100,41 @@ def _engines(settings: Settings) -> tuple[str, str, str]:
     return settings.asr.kind, settings.llm.kind, settings.tts.kind
 
 
-async def _try(settings: Settings) -> AsyncIterator[Finding]:
-    """Every engine by itself: one that stands in would hide what is wrong with the one before it."""
-    behind = settings.fallback
-    parts: tuple[tuple[str, str, Sequence[EngineConfig], Callable[[Settings], Awaitable[str]]], ...] = (
-        ("ears", "asr", (settings.asr, *behind.asr), _try_ears),
-        ("mind", "llm", (settings.llm, *behind.llm), _try_mind),
-        ("mouth", "tts", (settings.tts, *behind.tts), _try_mouth),
-    )
-    for part, field, chosen, attempt in parts:
-        for config in chosen:
-            alone = settings.model_copy(update={field: config, "fallback": FallbackConfig()})
-            yield await _tried(part, config.kind, attempt(alone))
+async def _try_engines(
+    settings: Settings, registry: Registry, environment: Mapping[str, str]
+) -> AsyncIterator[Finding]:
+    """Every engine by itself: a fallback would hide what is wrong with the one before it."""
+    for part in PARTS:
+        for config in settings.chain(part):
+            yield await _try(part, config, settings, registry, environment)
 
 
-async def _tried(part: str, kind: str, attempt: Awaitable[str]) -> Finding:
+async def _try(
+    part: Part, config: EngineConfig, settings: Settings, registry: Registry, environment: Mapping[str, str]
+) -> Finding:
+    name = part.upper()
     try:
-        async with timeout(_TRY_LIMIT_S):
-            found = await attempt
+        async with (
+            timeout(_TRY_LIMIT_S),
+            Resources(environment) as resources,
+            registry.spec(part, config).open(config, resources) as engine,
+        ):
+            match part:
+                case "asr":
+                    found = await _try_recognizer(engine, settings.agent.language)
+                case "llm":
+                    found = await _try_language_model(engine)
+                case "tts":
+                    found = await _try_synthesizer(engine, settings.agent.voice, settings.agent.language)
     except TimeoutError:
-        return Finding(part, "missing", f"{kind}: no answer within {_TRY_LIMIT_S:.0f} s", "try again")
+        return Finding(name, "missing", f"{config.kind}: no answer within {_TRY_LIMIT_S:.0f} s", "try again")
     except Exception as error:  # whatever is wrong with an engine is what a doctor reports
-        return Finding(part, "missing", f"{kind}: {error}", "mend that, or choose another engine")
-    return Finding(part, "ok", f"{kind}: {found}")
+        return Finding(name, "missing", f"{config.kind}: {error}", "fix that, or choose another engine")
+    return Finding(name, "ok", f"{config.kind}: {found}")
 
 
-async def _try_ears(settings: Settings) -> str:
-    async with (
-        StepLoops() as loops,
-        recognizer_of(settings, loops) as recognizer,
-        recognizer.listen(language=settings.agent.language) as recognition,
-    ):
+async def _try_recognizer(recognizer: Recognizer, language: str) -> str:
+    async with recognizer.listen(language=language) as recognition:
         recognition.push(np.zeros(SAMPLE_RATE_HZ, np.float32))
         recognition.flush()
         async for transcript in recognition:
@@ -138,23 +143,17 @@ async def _try_ears(settings: Settings) -> str:
     raise RuntimeError("ended before it answered")
 
 
-async def _try_mind(settings: Settings) -> str:
-    async with (
-        StepLoops() as loops,
-        language_model_of(settings, loops) as language_model,
-        language_model.reply((Message("user", "hello"),)) as reply,
-    ):
+async def _try_language_model(language_model: LanguageModel) -> str:
+    async with language_model.reply((Message("user", "hello"),)) as reply:
         async for _ in reply:
             return "answers"
     raise RuntimeError("ended before it answered")
 
 
-async def _try_mouth(settings: Settings) -> str:
-    language = settings.agent.language
-    async with StepLoops() as loops, synthesizer_of(settings, loops) as synthesizer:
-        voice = choose_voice(synthesizer, settings.agent.voice, language)
-        async with synthesizer.speak("Hello.", voice=voice, language=language) as utterance:
-            async for chunk in utterance:
-                if np.abs(chunk.samples).max(initial=0) > 0:
-                    return f"speaks, {len(synthesizer.voices)} voices"
+async def _try_synthesizer(synthesizer: Synthesizer, voice: str, language: str) -> str:
+    voice = choose_voice(synthesizer, voice, language)
+    async with synthesizer.speak("Hello.", voice=voice, language=language) as utterance:
+        async for chunk in utterance:
+            if np.abs(chunk.samples).max(initial=0) > 0:
+                return f"speaks, {len(synthesizer.voices)} voices"
     raise RuntimeError("was silent")

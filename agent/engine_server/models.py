@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel
-
+from agent.engines.registry import installed_engines
 from agent.settings.config import Settings
 from webrtc.http.errors import RequestRefused
 
@@ -59,23 +58,16 @@ class Models:
     @classmethod
     def of(cls, settings: Settings, created: int) -> "Models":
         """Those of the chosen engines."""
+        engines = installed_engines()
         return cls(
-            asr=Model(_name(settings.asr), "transcription", created),
-            llm=Model(_name(settings.llm), "chat", created),
-            tts=Model(_name(settings.tts), "speech", created),
+            asr=Model(engines.spec("asr", settings.asr).model(settings.asr), "transcription", created),
+            llm=Model(engines.spec("llm", settings.llm).model(settings.llm), "chat", created),
+            tts=Model(engines.spec("tts", settings.tts).model(settings.tts), "speech", created),
         )
 
     def as_json(self) -> dict[str, Any]:
         """The list, as `/v1/models` answers."""
         return {"object": "list", "data": [model.as_json() for model in (self.asr, self.llm, self.tts)]}
-
-
-def _name(config: BaseModel) -> str:
-    """The checkpoint's folder for an engine of ours, the model for a remote one, else the engine's kind."""
-    checkpoint = getattr(config, "checkpoint", None)
-    if checkpoint is not None:
-        return checkpoint.expanduser().resolve().name
-    return getattr(config, "model", None) or getattr(config, "kind", "")
 
 
 def _bare(name: str) -> str:

@@ -16,7 +16,8 @@ from agent.engine_server.metrics import CONTENT_TYPE, EngineMetrics
 from agent.engine_server.models import Models
 from agent.engine_server.speech.routes import VOICES_PATH, SpeechRoutes
 from agent.engine_server.transcription.routes import TranscriptionRoutes
-from agent.engines.open import StepLoops, language_model_of, recognizer_of, synthesizer_of
+from agent.engines.open import language_model_of, recognizer_of, synthesizer_of
+from agent.engines.resources import Resources
 from agent.serving.gc_pauses import freeze_gc
 from agent.serving.lifetime import serve_until_stopped
 from agent.settings.config import Settings
@@ -49,10 +50,10 @@ async def serve_engines(settings: Settings, *, on_ready: Callable[[str], None]) 
     config = settings.engine_server
     access = Access(config)
     async with (
-        StepLoops() as loops,
-        recognizer_of(settings, loops) as recognizer,
-        language_model_of(settings, loops) as language_model,
-        synthesizer_of(settings, loops) as synthesizer,
+        Resources() as resources,
+        recognizer_of(settings, resources) as recognizer,
+        language_model_of(settings, resources) as language_model,
+        synthesizer_of(settings, resources) as synthesizer,
     ):
         freeze_gc()
         models = Models.of(settings, created=int(time.time()))

@@ -1,1 +1,1 @@
-"""Concrete engines: chosen, opened and started. Nothing else in Parley names one."""
+"""The engines: one row each, found through entry points, chosen by the settings, started. Nothing else names one."""

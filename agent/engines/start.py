@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import TypeVar
 
 from agent.errors import EngineUnavailable
+from agent.settings.config import Part
 from asr.interface import RecognitionError
 from llm.interface import LanguageModelError
 from tts.interface import SynthesisError
@@ -21,19 +22,20 @@ _log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def started(
-    part: str, kinds: Sequence[str], starts: Sequence[Start[Engine]]
+async def start_engines(
+    part: Part, kinds: Sequence[str], starts: Sequence[Start[Engine]]
 ) -> AsyncGenerator[list[Engine], None]:
     """The engines that start, in order; one whose server is away joins them in its place when that is back.
 
     Args:
-        part: what they are for, as people call it.
+        part: what they do in a call.
         kinds: what each of them is.
-        starts: for each, what makes it anew, to be entered once.
+        starts: for each, what makes it, to be called and entered once an attempt.
 
     Raises:
         EngineUnavailable: none of them starts. The error of an engine with none behind it is raised as it is.
     """
+    name = part.upper()
     there: dict[int, Engine] = {}  # by place
     engines: list[Engine] = []
     causes: dict[int, Exception] = {}
@@ -45,10 +47,10 @@ async def started(
                 async with starts[place]() as engine:
                     engines.insert(sum(other < place for other in there), engine)
                     there[place] = engine
-                    _log.info("%s: %s has started and is in its place again", part, kinds[place])
+                    _log.info("%s: %s has started and is in its place again", name, kinds[place])
                     await asyncio.Event().wait()  # until everything is stopped
             except _ERRORS as error:
-                _log.debug("%s: %s still does not start: %s", part, kinds[place], error)
+                _log.debug("%s: %s still does not start: %s", name, kinds[place], error)
 
     async with AsyncExitStack() as stack:
         for place, start in enumerate(starts):
@@ -60,14 +62,14 @@ async def started(
                 causes[place] = error
         if not there:
             said = "; ".join(f"{kinds[place]}: {error}" for place, error in causes.items())
-            raise EngineUnavailable(f"no engine for the {part} starts: {said}")
+            raise EngineUnavailable(f"no {name} engine starts: {said}")
         engines += there.values()
         retries = AsyncExitStack()  # closed by itself: a task group would wrap the errors of whoever uses the engines
         stack.push_async_callback(retries.aclose)
         tasks = await retries.enter_async_context(asyncio.TaskGroup())
         instead = ", then ".join(kinds[place] for place in there)
         for place, error in causes.items():
-            _log.warning("%s: %s does not start, going on with %s: %s", part, kinds[place], instead, error)
+            _log.warning("%s: %s does not start, continuing with %s: %s", name, kinds[place], instead, error)
             if not isinstance(error, EngineUnavailable):  # a key, a package or weights: only people bring these
                 retries.callback(tasks.create_task(keep_trying(place), name=f"start {kinds[place]}").cancel)
         yield engines

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from agent.settings.config import Settings
 from agent.settings.errors import table_of
 
 _HEAD = """\
@@ -22,9 +21,9 @@ options of the command line win over both. `server.port` is `port` in the table 
 A profile chooses the three engines, and `kind` chooses one on its own. `parley settings` prints this page."""
 
 
-def settings_page() -> str:
-    """The page, ending with a newline."""
-    return "\n".join([_HEAD, *_sections(Settings), ""])
+def settings_page(model: type[BaseModel]) -> str:
+    """The page of this model, ending with a newline."""
+    return "\n".join([_HEAD, *_sections(model), ""])
 
 
 def _sections(model: type[BaseModel]) -> Iterator[str]:
@@ -61,7 +60,7 @@ def _table(prefix: str, fields: Mapping[str, FieldInfo]) -> Iterator[str]:
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
-    value: Any = field.default
+    value: Any = field.get_default(call_default_factory=True)
     if value is None or value in ("", (), {}) or isinstance(value, SecretStr):
         return ""
     return f"`{toml_value(value)}`"

@@ -47,8 +47,8 @@ from pipecat.transports.smallwebrtc.transport import SmallWebRTCTransport
 from pipecat.utils.time import time_now_iso8601
 from pipecat.workers.runner import WorkerRunner
 
+from agent.engines.configure import load_settings
 from agent.engines.open import open_engines
-from agent.settings.config import load_settings
 from asr.interface import SAMPLE_RATE_HZ, Recognition, Recognizer
 from llm.interface import LanguageModel, Message, TextDelta
 from pipelines.call import Engines

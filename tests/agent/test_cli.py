@@ -152,7 +152,7 @@ def test_doctor_tries_the_embedded_profile(capsys: pytest.CaptureFixture[str]) -
     diagnosis = json.loads(capsys.readouterr().out)
     assert diagnosis["chosen"] == "embedded"
     parts = {finding["name"]: finding["status"] for finding in diagnosis["profiles"]["embedded"]}
-    assert parts == {"ears": "ok", "mind": "ok", "mouth": "ok"}
+    assert parts == {"ASR": "ok", "LLM": "ok", "TTS": "ok"}
     machine = {finding["name"]: finding for finding in diagnosis["machine"]}
     assert machine["python"]["status"] == "ok"
     assert machine["packages"]["status"] == "ok"

@@ -15,7 +15,7 @@ import pytest
 from agent import cli
 from agent.checkpoints import download
 from agent.checkpoints.download import releases_named
-from agent.checkpoints.integrity import MANIFEST, flaw
+from agent.checkpoints.integrity import MANIFEST, integrity_error
 from agent.checkpoints.releases import RELEASES, TTS
 from agent.errors import DownloadError
 
@@ -141,7 +141,7 @@ def fetch(hub: FakeHub, tmp_path: Path) -> Fetch:
 def test_all_that_is_needed_arrives_and_nothing_else(fetch: Fetch, tmp_path: Path) -> None:
     fetch()
     folder = TTS.folder(tmp_path)
-    assert flaw(folder, TTS) is None
+    assert integrity_error(folder, TTS) is None
     assert (folder / "consolidated.safetensors").read_bytes() == WEIGHTS
     assert not (folder / "README.md").exists()
     assert set(json.loads((folder / MANIFEST).read_text())) == FILES.keys() - {"README.md"}
@@ -175,7 +175,7 @@ def test_a_download_that_broke_off_goes_on_where_it_stopped(
     hub.status = 200
     fetch()
     assert hub.ranges == ["bytes=40000-"]
-    assert flaw(TTS.folder(tmp_path), TTS) is None
+    assert integrity_error(TTS.folder(tmp_path), TTS) is None
 
 
 @pytest.mark.parametrize("name", ["consolidated.safetensors", "tekken.json"])
@@ -186,7 +186,7 @@ def test_a_damaged_file_is_noticed_and_removed(name: str, fetch: Fetch, hub: Fak
     assert not (TTS.folder(tmp_path) / name).exists()
     hub.files[name] = FILES[name]
     fetch()
-    assert flaw(TTS.folder(tmp_path), TTS) is None
+    assert integrity_error(TTS.folder(tmp_path), TTS) is None
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 500])
@@ -226,6 +226,6 @@ def test_the_command(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("LOGURU_AUTOINIT", "0")
     assert cli.main(["download", TTS.name, "--hub", hub.url]) == 0
     assert "CC BY-NC 4.0" in capsys.readouterr().out
-    assert flaw(TTS.folder(tmp_path), TTS) is None
+    assert integrity_error(TTS.folder(tmp_path), TTS) is None
     assert cli.main(["download", "nothing"]) == 1
     assert capsys.readouterr().err.startswith("parley: wanted a checkpoint, found 'nothing'")

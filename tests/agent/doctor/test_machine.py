@@ -6,14 +6,15 @@ from collections.abc import Sequence
 import pytest
 
 from agent.doctor import machine
-from agent.doctor.machine import Finding, findings
+from agent.doctor.machine import Finding, check_machine
 from agent.doctor.report import Diagnosis, report
-from agent.settings.config import load_settings
+from agent.engines.configure import load_settings
+from agent.engines.registry import installed_engines
 
 
 async def find(name: str, port: int = 0) -> Finding:
     settings = load_settings(None, {}, {"server": {"port": port}})
-    (found,) = [finding for finding in await findings(settings) if finding.name == name]
+    (found,) = [finding for finding in await check_machine(settings, installed_engines()) if finding.name == name]
     return found
 
 
@@ -51,7 +52,7 @@ async def test_udp_reaches_itself() -> None:
 
 @pytest.mark.parametrize(("status", "can_serve"), [("ok", True), ("warning", True), ("missing", False)])
 def test_only_what_is_missing_prevents_serving(status: str, can_serve: bool) -> None:
-    finding = Finding("mouth", status, "espeak: found", "do this")  # pyright: ignore[reportArgumentType]
+    finding = Finding("TTS", status, "espeak: found", "do this")  # pyright: ignore[reportArgumentType]
     diagnosis = Diagnosis((), {"embedded": (finding,)}, chosen="embedded")
     assert diagnosis.can_serve is can_serve
     assert diagnosis.as_json()["can_serve"] is can_serve

@@ -1,4 +1,4 @@
-"""What the doctor says that a profile lacks, and the command that mends it."""
+"""What the doctor says that a profile lacks, and the command that fixes it."""
 
 import asyncio
 import json
@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 from agent.checkpoints.gpus import Gpu
-from agent.checkpoints.memory import device_bytes, engines_of
 from agent.doctor import needs as needs_module
 from agent.doctor.machine import Finding
-from agent.doctor.needs import needs
+from agent.doctor.needs import check_needs
 from agent.doctor.report import examine
-from agent.settings.config import Settings, load_settings
-from agent.settings.profiles import releases_of
+from agent.engines import spec
+from agent.engines.configure import load_settings
+from agent.engines.profiles import releases_of
+from agent.engines.registry import installed_engines
+from agent.settings.config import PARTS, Settings
 
 GB = 1_000_000_000
 LARGE = (Gpu("H200", 150 * GB, 140 * GB),)
@@ -29,12 +31,12 @@ def settings_of(profile: str, models: Path | str = "/no/models", **parts: Any) -
 async def find(
     name: str, settings: Settings, *, gpus: Sequence[Gpu] = (), environment: dict[str, str] | None = None
 ) -> list[Finding]:
-    found = await needs(settings, environment or {}, lambda: gpus)
+    found = await check_needs(settings, installed_engines(), environment or {}, lambda: gpus)
     return [finding for finding in found if finding.name == name]
 
 
 async def test_the_embedded_profile_needs_nothing() -> None:
-    assert await needs(settings_of("embedded"), {}, lambda: ()) == []
+    assert await check_needs(settings_of("embedded"), installed_engines(), {}, lambda: ()) == []
 
 
 async def test_missing_weights_name_command_and_licence() -> None:
@@ -46,7 +48,7 @@ async def test_missing_weights_name_command_and_licence() -> None:
 
 async def test_whole_weights(tmp_path: Path) -> None:
     header = json.dumps({"weight": {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]}}).encode()
-    for release in releases_of("gpu"):
+    for release in releases_of("gpu", installed_engines()):
         folder = release.folder(tmp_path)
         (folder / "voice_embedding").mkdir(parents=True)
         for name in ("params.json", "tekken.json", "voice_embedding/one.pt"):
@@ -81,16 +83,20 @@ async def test_two_devices_are_counted_apart() -> None:
     assert second.status == "missing"
 
 
+def device_bytes(settings: Settings) -> dict[str, int]:
+    engines = installed_engines()
+    chosen = [(part, settings.chain(part)[0]) for part in PARTS]
+    return {part: engines.spec(part, config).needs(config).device_bytes for part, config in chosen}
+
+
 def test_memory_follows_the_settings() -> None:
-    sizes = {part: device_bytes(part, config) for part, config in engines_of(settings_of("gpu"))}
+    sizes = device_bytes(settings_of("gpu"))
     # 64 streams of 60 s: 17.9 GB of cache, 8.9 of weights; 64 utterances of 768 tokens: 5.2 and 8.0
     assert sizes["asr"] == pytest.approx((17.7 + 8.9 + 1.5) * GB, rel=0.02)
     assert sizes["tts"] == pytest.approx((5.2 + 8.0 + 1.5) * GB, rel=0.02)
     assert sizes["llm"] == pytest.approx((9.1 + 17 + 1.5) * GB, rel=0.02)
-    small = {part: device_bytes(part, config) for part, config in engines_of(settings_of("gpu", tts={"slots": 8}))}
-    assert small["tts"] < sizes["tts"] - 4 * GB
-    on_cpu = dict(engines_of(settings_of("gpu", tts={"device": "cpu"})))
-    assert device_bytes("tts", on_cpu["tts"]) == 0
+    assert device_bytes(settings_of("gpu", tts={"slots": 8}))["tts"] < sizes["tts"] - 4 * GB
+    assert device_bytes(settings_of("gpu", tts={"device": "cpu"}))["tts"] == 0
 
 
 @pytest.mark.parametrize(("environment", "status"), [({"MISTRAL_API_KEY": "k"}, "ok"), ({}, "missing")])
@@ -108,7 +114,7 @@ async def test_servers_are_asked_for_a_connection_once_each() -> None:
     server = await asyncio.start_server(lambda reader, writer: connections.append(writer.close()), "127.0.0.1", 0)
     async with server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-        parts = {"asr": {"base_url": url}, "llm": {"base_url": url, "model": "m"}}
+        parts: dict[str, Any] = {"asr": {"base_url": url}, "llm": {"base_url": url, "model": "m"}}
         settings = settings_of("remote", **parts, tts={"base_url": "http://127.0.0.1:1/v1"})
         there, gone = await find("server", settings)
     assert (there.status, there.found) == ("ok", f"{url} answers")
@@ -118,7 +124,7 @@ async def test_servers_are_asked_for_a_connection_once_each() -> None:
 
 
 async def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(needs_module, "find_spec", lambda name: None)
+    monkeypatch.setattr(spec, "find_spec", lambda name: None)
     (found,) = await find("packages", settings_of("gpu"))
     assert found.remedy == "run: python -m pip install -c constraints.txt '.[engines]'"
 
@@ -131,7 +137,7 @@ async def test_engines_that_take_over_are_counted() -> None:
 
 async def test_every_profile_is_told_and_only_the_chosen_one_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(needs_module, "_CONNECT_LIMIT_S", 0.01)
-    diagnosis = await examine(settings_of("embedded"), {})
+    diagnosis = await examine(settings_of("embedded"), installed_engines(), {})
     assert list(diagnosis.profiles) == ["embedded", "mistral", "gpu", "remote"]
     assert diagnosis.chosen == "embedded"
     assert diagnosis.can_serve
@@ -149,9 +155,9 @@ async def test_an_engine_with_another_behind_it_is_tried_by_itself() -> None:
         port = server.sockets[0].getsockname()[1]
         broken = {"kind": "omni", "base_url": f"http://127.0.0.1:{port}/v1", "retry_limit_s": 0}
         settings = settings_of("embedded", tts=broken, fallback={"tts": [{"kind": "espeak"}]})
-        diagnosis = await examine(settings, {})
-    mouths = [found for found in diagnosis.profiles[diagnosis.chosen] if found.name == "mouth"]
-    assert [(found.found.partition(":")[0], found.status) for found in mouths] == [
+        diagnosis = await examine(settings, installed_engines(), {})
+    tried = [found for found in diagnosis.profiles[diagnosis.chosen] if found.name == "TTS"]
+    assert [(found.found.partition(":")[0], found.status) for found in tried] == [
         ("omni", "missing"),
         ("espeak", "ok"),
     ]

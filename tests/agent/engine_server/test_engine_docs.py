@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.settings.config import load_settings
+from agent.engines.configure import load_settings
 
 ROOT = Path(__file__).resolve().parents[3]
 BLOCKS = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "engine-server.md").read_text(), re.S)

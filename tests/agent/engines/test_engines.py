@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from agent.engines.open import StepLoops, open_engines, synthesizer_of
+from agent.engines.configure import load_settings
+from agent.engines.open import open_engines, synthesizer_of
+from agent.engines.resources import Resources
 from agent.errors import EngineUnavailable
-from agent.settings.config import load_settings
 from asr.fallback import FallbackRecognizer
 from asr.sphinx.engine import SphinxRecognizer
 from llm.demo.model import DemoMind
@@ -36,7 +37,10 @@ async def test_every_part_can_have_others_behind_it() -> None:
 
 
 async def test_a_full_engine_hands_over_to_the_next() -> None:
-    async with StepLoops() as loops, synthesizer_of(load_settings(None, {}, ESPEAK_TWICE), loops) as synthesizer:
+    async with (
+        Resources() as resources,
+        synthesizer_of(load_settings(None, {}, ESPEAK_TWICE), resources) as synthesizer,
+    ):
         voice = synthesizer.voices[0]
         async with (
             synthesizer.speak("one", voice=voice.name, language=voice.language) as first,
@@ -48,7 +52,7 @@ async def test_a_full_engine_hands_over_to_the_next() -> None:
 
 async def test_an_engine_with_nobody_behind_it_fails_when_it_is_full() -> None:
     settings = load_settings(None, {}, {"tts": ESPEAK_TWICE["tts"]})
-    async with StepLoops() as loops, synthesizer_of(settings, loops) as synthesizer:
+    async with Resources() as resources, synthesizer_of(settings, resources) as synthesizer:
         voice = synthesizer.voices[0]
         async with synthesizer.speak("one", voice=voice.name, language=voice.language):
             with pytest.raises(EngineBusy):
@@ -59,8 +63,8 @@ def on_servers(url: str, **behind: Any) -> dict[str, Any]:
     """Settings with all engines on this server, tried once, and these behind them."""
     server = {"base_url": url, "retry_limit_s": 0}
     return {
-        "asr": {"kind": "vllm", **server, "model": "ears"},
-        "llm": {"kind": "chat", **server, "model": "mind"},
+        "asr": {"kind": "vllm", **server, "model": "listener"},
+        "llm": {"kind": "chat", **server, "model": "thinker"},
         "tts": {"kind": "omni", **server},
         "fallback": behind,
     }
@@ -74,10 +78,10 @@ async def test_servers_that_are_down_at_the_start_are_left_out(caplog: pytest.Lo
         async with engines.recognizer.listen(language="en") as recognition:
             recognition.flush()
             assert (await anext(recognition)).is_final
-    ears, mind, mouth = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
-    assert ears.startswith(f"ears: vllm does not start, going on with sphinx: {NOBODY}/models: no connection")
-    assert mind.startswith("mind: chat does not start, going on with demo: ")
-    assert mouth.startswith("mouth: omni does not start, going on with espeak: ")
+    asr, llm, tts = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert asr.startswith(f"ASR: vllm does not start, continuing with sphinx: {NOBODY}/models: no connection")
+    assert llm.startswith("LLM: chat does not start, continuing with demo: ")
+    assert tts.startswith("TTS: omni does not start, continuing with espeak: ")
 
 
 async def test_a_server_that_refuses_the_key_at_the_start_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
@@ -101,6 +105,8 @@ async def test_a_server_that_refuses_the_key_at_the_start_is_left_out(caplog: py
 
 async def test_when_no_engine_of_a_part_starts_every_cause_is_named() -> None:
     two = on_servers(NOBODY, tts=[{"kind": "omni", "base_url": "http://127.0.0.1:2/v1", "retry_limit_s": 0}])
-    async with StepLoops() as loops:
-        with pytest.raises(EngineUnavailable, match=r"mouth starts: omni: .*:1/v1.* no connection.*; omni: .*:2/v1"):
-            await synthesizer_of(load_settings(None, {}, two), loops).__aenter__()
+    async with Resources() as resources:
+        with pytest.raises(
+            EngineUnavailable, match=r"TTS engine starts: omni: .*:1/v1.* no connection.*; omni: .*:2/v1"
+        ):
+            await synthesizer_of(load_settings(None, {}, two), resources).__aenter__()

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import pytest_asyncio
 from aiohttp import ClientSession
 
+from agent.engines.configure import load_settings
 from agent.serving.calls import CallRegistry
 from agent.serving.loop_lag import MIN_SAMPLES, LoopLag
 from agent.serving.metrics import Metrics
 from agent.serving.server import PAGE, application
-from agent.settings.config import load_settings
 from webrtc.http.server import serve_http
 from webrtc.interface import Call
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.engines.configure import load_settings
 from agent.errors import ConfigError
-from agent.settings.config import DEFAULT_PORT, Settings, load_settings
+from agent.settings.config import DEFAULT_PORT, Settings
 from tts.config import EspeakConfig, VoxtralTTSConfig
 
 
@@ -47,8 +48,7 @@ def test_command_line_beats_all(tmp_path: Path) -> None:
 
 def test_a_part_keeps_its_profile_kind_when_only_its_settings_are_given(tmp_path: Path) -> None:
     settings = load_settings(write(tmp_path, "[tts]\nwords_per_minute = 200"), {})
-    assert settings.tts.kind == "espeak"
-    assert settings.tts.words_per_minute == 200
+    assert settings.tts == EspeakConfig(words_per_minute=200)
 
 
 def test_nested_and_listed_values_from_the_environment() -> None:
@@ -129,11 +129,9 @@ def test_another_kind_brings_its_own_settings(tmp_path: Path) -> None:
 def test_an_engine_of_our_own_reads_its_release_among_the_models_unless_told_otherwise() -> None:
     environment = {"PARLEY_TTS__KIND": "voxtral", "PARLEY_MODELS": "/models"}
     settings = load_settings(None, environment)
-    assert settings.tts.kind == "voxtral"
-    assert settings.tts.checkpoint == Path("/models/Voxtral-4B-TTS-2603")
+    assert settings.tts == VoxtralTTSConfig(checkpoint=Path("/models/Voxtral-4B-TTS-2603"))
     named = load_settings(None, {**environment, "PARLEY_TTS__CHECKPOINT": "/mine"})
-    assert named.tts.kind == "voxtral"
-    assert named.tts.checkpoint == Path("/mine")
+    assert named.tts == VoxtralTTSConfig(checkpoint=Path("/mine"))
 
 
 def test_engines_that_take_over_are_lists_of_their_own(tmp_path: Path) -> None:

@@ -8,11 +8,12 @@ import pytest
 
 from agent.checkpoints import gpus
 from agent.checkpoints.gpus import Gpu
-from agent.checkpoints.integrity import MANIFEST, flaw
+from agent.checkpoints.integrity import MANIFEST, integrity_error
 from agent.checkpoints.releases import RELEASES, TTS, Release
-from agent.settings import config, profiles
-from agent.settings.config import load_settings
-from agent.settings.profiles import PROFILES, choose, releases_of
+from agent.engines.configure import load_settings
+from agent.engines.profiles import choose_profile, releases_of
+from agent.engines.registry import installed_engines
+from agent.settings.profiles import PROFILES, Choice
 
 ONE_GPU = (Gpu("H200", 150_000_000_000, 140_000_000_000),)
 KEY = {"MISTRAL_API_KEY": "secret"}
@@ -32,7 +33,7 @@ def write_weights(folder: Path, release: Release, *, size: int = 8) -> None:
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
     """A folder with all weights of the gpu profile."""
-    for release in releases_of("gpu"):
+    for release in releases_of("gpu", installed_engines()):
         write_weights(release.folder(tmp_path), release)
     return tmp_path
 
@@ -49,21 +50,20 @@ def models(tmp_path: Path) -> Path:
 def test_auto_takes_the_best_and_says_why(
     has_gpu: bool, environment: dict[str, str], profile: str, reason: str, models: Path
 ) -> None:
-    choice = choose(models, environment, lambda: ONE_GPU if has_gpu else ())
+    choice = choose_profile(installed_engines(), models, environment, lambda: ONE_GPU if has_gpu else ())
     assert choice.profile == profile
     assert choice.reason.startswith(reason)
 
 
 def test_auto_without_one_of_the_weights(models: Path) -> None:
     (TTS.folder(models) / "tekken.json").unlink()
-    choice = choose(models, {}, lambda: ONE_GPU)
+    choice = choose_profile(installed_engines(), models, {}, lambda: ONE_GPU)
     assert choice.profile == "embedded"
     assert choice.reason == f"weights of {TTS.name} are not in {models}, and no MISTRAL_API_KEY"
 
 
-def test_settings_say_which_profile_auto_is(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config, "choose", lambda folder, environment: choose(folder, environment, lambda: ONE_GPU))
-    settings = load_settings(None, {"PARLEY_MODELS": str(models)})
+def test_settings_say_which_profile_auto_is() -> None:
+    settings = load_settings(None, {}, choose=lambda models, environment: Choice("gpu", "the test says so"))
     assert settings.profile == "gpu"
     assert (settings.asr.kind, settings.llm.kind, settings.tts.kind) == ("voxtral", "ministral", "voxtral")
 
@@ -88,30 +88,30 @@ def test_any_part_can_be_of_another_profile() -> None:
 
 
 @pytest.mark.parametrize("release", RELEASES.values(), ids=lambda release: release.name)
-def test_whole_weights_have_no_flaw(release: Release, tmp_path: Path) -> None:
+def test_complete_weights_have_no_error(release: Release, tmp_path: Path) -> None:
     write_weights(tmp_path, release)
-    assert flaw(tmp_path, release) is None
+    assert integrity_error(tmp_path, release) is None
 
 
-def test_each_flaw_of_weights_is_named(tmp_path: Path) -> None:
+def test_each_error_of_weights_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "weights"
-    assert flaw(folder, TTS) == f"no folder {folder}"
+    assert integrity_error(folder, TTS) == f"no folder {folder}"
     write_weights(folder, TTS)
     weights = folder / "consolidated.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-1])
-    assert flaw(folder, TTS) == f"{weights} is cut short"
+    assert integrity_error(folder, TTS) == f"{weights} is truncated"
     weights.write_bytes(whole[:4])
-    assert flaw(folder, TTS) == f"{weights} is cut short"
+    assert integrity_error(folder, TTS) == f"{weights} is truncated"
     weights.unlink()
-    assert flaw(folder, TTS) == f"{folder} has no .safetensors file"
+    assert integrity_error(folder, TTS) == f"{folder} has no .safetensors file"
     weights.write_bytes(whole)
     (folder / MANIFEST).write_text(json.dumps({"consolidated.safetensors": len(whole) + 1, "tekken.json": 2}))
-    assert flaw(folder, TTS) == f"{weights} is not {len(whole) + 1} bytes long"
+    assert integrity_error(folder, TTS) == f"{weights} is not {len(whole) + 1} bytes long"
     (folder / MANIFEST).write_text(json.dumps({"gone.safetensors": 1}))
-    assert flaw(folder, TTS) == f"{folder} has no gone.safetensors"
+    assert integrity_error(folder, TTS) == f"{folder} has no gone.safetensors"
     (folder / "voice_embedding" / "one.pt").unlink()
-    assert flaw(folder, TTS) == f"{folder} has no voice_embedding/*.pt"
+    assert integrity_error(folder, TTS) == f"{folder} has no voice_embedding/*.pt"
 
 
 def test_gpus_as_the_driver_lists_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,12 +119,12 @@ def test_gpus_as_the_driver_lists_them(tmp_path: Path, monkeypatch: pytest.Monke
     tool.write_text("#!/bin/sh\necho 'NVIDIA H200, 143771, 143000'\necho 'NVIDIA GB10, [N/A], [N/A]'\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
-    assert gpus.gpus() == (Gpu("NVIDIA H200", 143771 << 20, 143000 << 20), Gpu("NVIDIA GB10", 0, 0))
+    assert gpus.find_gpus() == (Gpu("NVIDIA H200", 143771 << 20, 143000 << 20), Gpu("NVIDIA GB10", 0, 0))
     tool.write_text("#!/bin/sh\nexit 9\n")
-    assert gpus.gpus() == ()
+    assert gpus.find_gpus() == ()
 
 
 def test_no_driver_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert gpus.gpus() == ()
-    assert profiles.choose(tmp_path, {}).profile == "embedded"
+    assert gpus.find_gpus() == ()
+    assert choose_profile(installed_engines(), tmp_path, {}).profile == "embedded"

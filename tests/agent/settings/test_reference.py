@@ -5,21 +5,23 @@ from pathlib import Path
 import pytest
 
 from agent import cli
-from agent.settings.config import load_settings
+from agent.engines.configure import load_settings
+from agent.engines.registry import own_entry_points, read_registry
 from agent.settings.example import example_page
 from agent.settings.reference import settings_page
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "docs" / "settings.md"
+OWN = read_registry(own_entry_points()).settings
 EXAMPLE = ROOT / "examples" / "agent.toml"
 
 
 def test_the_page_in_the_documentation_is_current() -> None:
-    assert PAGE.read_text() == settings_page(), "run: parley settings > docs/settings.md"
+    assert PAGE.read_text() == settings_page(OWN), "run: parley settings > docs/settings.md"
 
 
 def test_every_setting_is_described() -> None:
-    rows = [line for line in settings_page().splitlines() if line.startswith("| `")]
+    rows = [line for line in settings_page(OWN).splitlines() if line.startswith("| `")]
     assert len(rows) > 40
     assert [row for row in rows if row.split("|")[3].strip() == ""] == []
 
@@ -28,16 +30,16 @@ def test_every_setting_is_described() -> None:
     "row", ["| `server.port` | `7860` |", "| `tts.checkpoint` | required |", "| `profile` | `auto` |"]
 )
 def test_rows_show_defaults(row: str) -> None:
-    assert row in settings_page()
+    assert row in settings_page(OWN)
 
 
 def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["settings"]) == 0
-    assert capsys.readouterr().out == settings_page()
+    assert capsys.readouterr().out == settings_page(OWN)
 
 
 def test_the_example_is_current() -> None:
-    assert EXAMPLE.read_text() == example_page(), "run: parley settings --toml > examples/agent.toml"
+    assert EXAMPLE.read_text() == example_page(OWN), "run: parley settings --toml > examples/agent.toml"
 
 
 def test_the_example_changes_nothing_as_it_is() -> None:
@@ -47,7 +49,7 @@ def test_the_example_changes_nothing_as_it_is() -> None:
 def test_every_setting_of_the_example_can_be_made_and_is_the_default(tmp_path: Path) -> None:
     made: list[str] = []
     is_engine = False  # tables that are alternatives, or that want names and values of the user's
-    for line in example_page().splitlines():
+    for line in example_page(OWN).splitlines():
         if line.startswith(("#: [", "[")):
             is_engine = line.startswith("#:")
         made.append(line.removeprefix("#: ") if not is_engine and not line.endswith("= ...") else line)
@@ -58,10 +60,12 @@ def test_every_setting_of_the_example_can_be_made_and_is_the_default(tmp_path: P
 
 
 def test_the_example_names_every_setting_of_the_page() -> None:
-    names = {line.split("`")[1].rpartition(".")[2] for line in settings_page().splitlines() if line.startswith("| `")}
-    assert {name for name in names if f"#: {name} = " not in example_page()} == set()
+    names = {
+        line.split("`")[1].rpartition(".")[2] for line in settings_page(OWN).splitlines() if line.startswith("| `")
+    }
+    assert {name for name in names if f"#: {name} = " not in example_page(OWN)} == set()
 
 
 def test_the_command_prints_the_example(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["settings", "--toml"]) == 0
-    assert capsys.readouterr().out == example_page()
+    assert capsys.readouterr().out == example_page(OWN)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent.engines.start import RETRY_S, started
+from agent.engines.start import RETRY_S, start_engines
 from agent.errors import EngineUnavailable
 from tts.interface import EngineBusy, EngineUnreachable, SynthesisError
 
@@ -41,26 +41,26 @@ async def test_an_engine_that_does_not_start_is_left_out_with_one_line(
     error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     starts = [starting("first", error), starting("second"), starting("third")]
-    async with started("mouth", ["a", "b", "c"], starts) as engines:
+    async with start_engines("tts", ["a", "b", "c"], starts) as engines:
         assert engines == ["second", "third"]
     [line] = caplog.messages
-    assert line == f"mouth: a does not start, going on with b, then c: {error}"
+    assert line == f"TTS: a does not start, continuing with b, then c: {error}"
 
 
 async def test_when_none_starts_one_line_names_every_cause() -> None:
     starts = [starting("first", EngineUnreachable("no connection")), starting("second", EngineUnavailable("no key"))]
-    with pytest.raises(EngineUnavailable, match=r"^no engine for the mouth starts: a: no connection; b: no key$"):
-        await started("mouth", ["a", "b"], starts).__aenter__()
+    with pytest.raises(EngineUnavailable, match=r"^no TTS engine starts: a: no connection; b: no key$"):
+        await start_engines("tts", ["a", "b"], starts).__aenter__()
 
 
 async def test_an_engine_with_none_behind_it_fails_as_it_is() -> None:
     with pytest.raises(EngineUnreachable, match="no connection"):
-        await started("mouth", ["a"], [starting("first", EngineUnreachable("no connection"))]).__aenter__()
+        await start_engines("tts", ["a"], [starting("first", EngineUnreachable("no connection"))]).__aenter__()
 
 
 async def test_the_errors_of_whoever_uses_the_engines_are_not_touched() -> None:
     with pytest.raises(ZeroDivisionError):
-        async with started("mouth", ["a", "b"], [starting("first", EngineBusy("full")), starting("second")]):
+        async with start_engines("tts", ["a", "b"], [starting("first", EngineBusy("full")), starting("second")]):
             raise ZeroDivisionError
 
 
@@ -69,7 +69,7 @@ def test_a_server_that_comes_back_takes_its_place(in_virtual_time: Any, caplog: 
 
     async def wait() -> None:
         starts = [starting("first", away, away), starting("second", away), starting("third")]
-        async with started("mouth", ["a", "b", "c"], starts) as engines:
+        async with start_engines("tts", ["a", "b", "c"], starts) as engines:
             await asyncio.sleep(RETRY_S + 1)
             assert engines == ["second", "third"]
             await asyncio.sleep(RETRY_S)
@@ -79,10 +79,10 @@ def test_a_server_that_comes_back_takes_its_place(in_virtual_time: Any, caplog: 
     assert [record.levelno for record in caplog.records if record.levelno >= logging.WARNING] == [logging.WARNING] * 2
 
 
-def test_what_only_people_can_mend_is_not_tried_again(in_virtual_time: Any) -> None:
+def test_what_only_people_can_fix_is_not_tried_again(in_virtual_time: Any) -> None:
     async def wait() -> None:
         starts = [starting("first", EngineUnavailable("no key")), starting("second")]
-        async with started("mouth", ["a", "b"], starts) as engines:
+        async with start_engines("tts", ["a", "b"], starts) as engines:
             await asyncio.sleep(3 * RETRY_S)
             assert engines == ["second"]
 
