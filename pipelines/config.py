@@ -22,6 +22,11 @@ class AgentConfig(BaseModel):
     further_languages: tuple[str, ...] = Field(
         default=(), description="Languages that the caller may change to; the agent's words and voice follow."
     )
+    tools: tuple[str, ...] = Field(
+        default=("current_time", "book_table", "end_call"),
+        description="Tools by name: a built-in one, one that an installed package offers as an entry point of the "
+        "group parley.tools, or a function as module:function or path/to/file.py:function.",
+    )
     voice: str = Field(default="", description="Name of the voice; empty takes the engine's first for the language.")
     voices: Mapping[str, str] = Field(
         default={}, description='Voices of further languages, such as {fr = "fr_female"}; else the engine\'s first.'

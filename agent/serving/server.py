@@ -85,7 +85,7 @@ async def open_application(settings: Settings) -> AsyncGenerator[web.Application
     )
     prepare(settings.call)
     async with (
-        open_toolbox(settings.tools) as toolbox,
+        open_toolbox(settings.agent.tools, settings.tools) as toolbox,
         open_engines(settings) as engines,
         asyncio.TaskGroup() as group,
     ):

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Union, cast, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from agent.settings.moved import MOVED
+
 _SECRET_WORDS = ("secret", "token", "password", "credential", "api_key")
 
 
@@ -40,6 +42,8 @@ def _problem(problem: ErrorDetails, path: Sequence[str], model: type[BaseModel],
     context = problem.get("ctx", {})
     match problem["type"]:
         case "extra_forbidden":
+            if new := MOVED.get(".".join(path)):
+                return f"is now {new}"
             known = sorted(parent.model_fields) if parent else []
             near = difflib.get_close_matches(path[-1], known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"

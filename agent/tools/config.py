@@ -1,4 +1,4 @@
-"""Settings of the agent's tools: which there are, how long they may take, what they may reach."""
+"""Settings of the tools of a process: how long they may take, what they may reach. `agent.tools` says which it uses."""
 
 from collections.abc import Mapping
 from typing import Self
@@ -37,7 +37,7 @@ class McpServerConfig(BaseModel):
     token_env: str = Field(
         default="", description="Name of the environment variable with the bearer token for the URL; empty for none."
     )
-    tools: tuple[str, ...] = Field(default=(), description="Which of its tools the agent gets; all if not given.")
+    tools: tuple[str, ...] = Field(default=(), description="Which of its tools agents get; all if not given.")
     limit_s: PositiveFloat = Field(default=10.0, description="Longest run of one of its tools.")
     connect_timeout_s: PositiveFloat = Field(default=15.0, description="Longest wait for the server to be ready.")
 
@@ -49,15 +49,10 @@ class McpServerConfig(BaseModel):
 
 
 class ToolsConfig(BaseModel):
-    """What the agent can do beside talking."""
+    """What tools may take and reach. Those of `web` and `mcp` are every agent's, beside the ones of `agent.tools`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    use: tuple[str, ...] = Field(
-        default=("current_time", "book_table", "end_call"),
-        description="Tools by name: a built-in one, one that an installed package offers as an entry point of the "
-        "group parley.tools, or a function as module:function or path/to/file.py:function.",
-    )
     limit_s: PositiveFloat = Field(default=5.0, description="Longest run of a tool that does not say otherwise.")
     web: WebConfig = WebConfig()
     mcp: Mapping[str, McpServerConfig] = Field(default={}, description="Servers of tools, each under a name of yours.")

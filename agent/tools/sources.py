@@ -44,7 +44,7 @@ def _entry_point(name: str) -> Function:
         known = [*BUILT_IN, *offered]
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}; or name module:function"
-        raise ToolUnavailable(f"tools.use: no tool {name}; {hint}")
+        raise ToolUnavailable(f"agent.tools: no tool {name}; {hint}")
     return _checked(name, _imported(name, offered[name].load))
 
 
@@ -53,7 +53,7 @@ def _function(name: str, place: str, attribute: str) -> Function:
     module = _imported(name, lambda: _from_file(Path(place)) if is_file else importlib.import_module(place))
     contents: Mapping[str, object] = vars(module)
     if attribute not in contents:
-        raise ToolUnavailable(f"tools.use: {place} has no {attribute}; correct the name after the colon")
+        raise ToolUnavailable(f"agent.tools: {place} has no {attribute}; correct the name after the colon")
     return _checked(name, contents[attribute])
 
 
@@ -73,11 +73,11 @@ def _imported(name: str, load: Callable[[], T]) -> T:
         return load()
     except Exception as error:  # importing runs the author's code, which may do anything
         raise ToolUnavailable(
-            f"tools.use: {name} cannot be imported ({type(error).__name__}: {error}); mend it, or take it out"
+            f"agent.tools: {name} cannot be imported ({type(error).__name__}: {error}); fix it, or remove it"
         ) from error
 
 
 def _checked(name: str, found: object) -> Function:
     if not callable(found):
-        raise ToolUnavailable(f"tools.use: {name} is {type(found).__name__}, wanted a function; correct the name")
+        raise ToolUnavailable(f"agent.tools: {name} is {type(found).__name__}, wanted a function; correct the name")
     return found

@@ -1,4 +1,4 @@
-"""All tools of the settings, ready for any number of calls."""
+"""The tools of one agent, ready for any number of calls."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,11 +16,18 @@ from pipelines.replying.tool_runs import CallTool
 class Toolbox:
     """The functions to make tools of, and the tools of other servers."""
 
-    def __init__(self, config: ToolsConfig, others: Sequence[CallTool] = ()) -> None:
-        """Raises ToolUnavailable: one that cannot be had, or two of one name."""
+    def __init__(self, names: Sequence[str], config: ToolsConfig, others: Sequence[CallTool] = ()) -> None:
+        """Args:
+        names: the functions, as `agent.tools` names them.
+        config: what tools may take and reach.
+        others: the tools of other servers.
+
+        Raises:
+            ToolUnavailable: a tool cannot be had, or two bear one name.
+        """
         self._limit_s = config.limit_s
         self._threads = ToolThreads()
-        self._sources: list[tuple[str, Source]] = [(name, source_of(name)) for name in config.use]
+        self._sources: list[tuple[str, Source]] = [(name, source_of(name)) for name in names]
         if config.web.hosts:
             getter = web_getter(config.web)
             self._sources.append(("http_get", lambda: getter))
@@ -35,21 +42,25 @@ class Toolbox:
         try:
             return function_tool(source(), limit_s=self._limit_s, threads=self._threads)
         except (TypeError, NameError, ValueError) as error:  # annotations that no schema can be made of
-            raise ToolUnavailable(f"tools.use: {name} is no tool ({error}); annotate its parameters") from error
+            raise ToolUnavailable(f"agent.tools: {name} cannot be a tool ({error}); annotate its parameters") from error
 
 
 @asynccontextmanager
-async def open_toolbox(config: ToolsConfig) -> AsyncGenerator[Toolbox, None]:
+async def open_toolbox(names: Sequence[str], config: ToolsConfig) -> AsyncGenerator[Toolbox, None]:
     """The toolbox, its servers connected; they are left with the context.
+
+    Args:
+        names: the functions, as `agent.tools` names them.
+        config: the servers, and what tools may take and reach.
 
     Raises:
         ToolUnavailable: a tool that cannot be had; the message names the setting.
     """
     async with AsyncExitStack() as stack:
         servers = [await stack.enter_async_context(McpTools(name, server)) for name, server in config.mcp.items()]
-        yield Toolbox(config, [tool for server in servers for tool in server.tools])
+        yield Toolbox(names, config, [tool for server in servers for tool in server.tools])
 
 
 def _require_distinct(names: Sequence[str]) -> None:
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ToolUnavailable(f"tools: {', '.join(twice)} is there twice; take one out of tools.use or tools.mcp")
+        raise ToolUnavailable(f"tools: {', '.join(twice)} is there twice; remove one from agent.tools or tools.mcp")

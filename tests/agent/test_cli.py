@@ -63,9 +63,9 @@ def test_an_unknown_profile(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_missing_tool_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("PARLEY_TOOLS__USE", '["curent_time"]')
+    monkeypatch.setenv("PARLEY_AGENT__TOOLS", '["curent_time"]')
     line = failure(capsys, ["serve", "--port", "0", "--log-level", "error"])
-    assert line == "parley: tools.use: no tool curent_time; did you mean current_time?"
+    assert line == "parley: agent.tools: no tool curent_time; did you mean current_time?"
 
 
 def test_verify_compares_each_tensor(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

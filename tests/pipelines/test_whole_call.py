@@ -92,7 +92,7 @@ class Conversation:
 async def calling(engines: Engines, config: CallConfig) -> AsyncIterator[Conversation]:
     """A call under way, its greeting heard; both ends are gone afterwards."""
     async with asyncio.TaskGroup() as group, PeerCall(WebRTCConfig(loopback=True)) as call:
-        tools = Toolbox(ToolsConfig()).for_call()
+        tools = Toolbox(AGENT.tools, ToolsConfig()).for_call()
         carried = group.create_task(run_call(call, engines, AGENT, config, tools=tools, sinks=[Metrics()]))
         async with Caller(call) as caller:
             conversation = Conversation(caller, carried)

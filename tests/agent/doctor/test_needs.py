@@ -18,7 +18,7 @@ from agent.engines import spec
 from agent.engines.configure import load_settings
 from agent.engines.profiles import releases_of
 from agent.engines.registry import installed_engines
-from agent.settings.config import PARTS, Settings
+from agent.settings.config import PARTS, Part, Settings
 
 GB = 1_000_000_000
 LARGE = (Gpu("H200", 150 * GB, 140 * GB),)
@@ -83,10 +83,12 @@ async def test_two_devices_are_counted_apart() -> None:
     assert second.status == "missing"
 
 
-def device_bytes(settings: Settings) -> dict[str, int]:
-    engines = installed_engines()
-    chosen = [(part, settings.chain(part)[0]) for part in PARTS]
-    return {part: engines.spec(part, config).needs(config).device_bytes for part, config in chosen}
+def device_bytes(settings: Settings) -> dict[Part, int]:
+    def of(part: Part) -> int:
+        (config,) = settings.chain(part)
+        return installed_engines().spec(part, config).needs(config).device_bytes
+
+    return {part: of(part) for part in PARTS}
 
 
 def test_memory_follows_the_settings() -> None:

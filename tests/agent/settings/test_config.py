@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 from agent.engines.configure import load_settings
+from agent.engines.registry import installed_engines
 from agent.errors import ConfigError
 from agent.settings.config import DEFAULT_PORT, Settings
+from agent.settings.moved import MOVED
+from agent.settings.reference import settings_page
 from tts.config import EspeakConfig, VoxtralTTSConfig
 
 
@@ -73,51 +76,64 @@ def test_settings_are_frozen() -> None:
         load_settings(None, {}).profile = "other"  # pyright: ignore[reportAttributeAccessIssue]
 
 
-@pytest.mark.parametrize(
-    ("toml", "expected"),
-    [
-        (
-            "[server]\nport = 70000",
-            "server.port: wanted less than or equal to 65535, found 70000; correct it, or remove",
-        ),
-        ("[server]\nprot = 1", "server.prot: no such setting; did you mean port?"),
-        ("[nonsense]\nx = 1", "nonsense: no such setting; there are admission, agent, asr, call"),
-        ("server = 3", "server: wanted a table, found 3; correct it"),
-        ('[asr]\nkind = "ears"', "asr.kind: wanted one of 'sphinx', 'voxtral', "),
-        ('[tts]\nkind = "mouth"', "tts.kind: wanted one of 'espeak', 'voxtral', "),
-        ("tts = 3", "tts: wanted a table, found 3; correct it"),
-        ('profile = "gpo"', "profile: wanted one of auto, embedded, "),
-        ("profile = [1]", "profile: wanted one of auto, embedded, "),
-        ("models = 3", "models: wanted a path, found 3; correct it"),
-        ('[tools.mcp.shop]\ncomand = ["shop"]', "tools.mcp.shop.comand: no such setting; did you mean command?"),
-        ('[tools.mcp.shop]\nlimit_s = "x"', "tools.mcp.shop.limit_s: wanted a valid number"),
-        (
-            "[tools.mcp.shop]\nenv = {KEY = 'k-1'}",
-            "tools.mcp.shop: wanted either a command or a url, and not both, found a table of env; correct it",
-        ),
-        ("[tools.mcp.shop]\nurl = 'shop'", "tools.mcp.shop.url: wanted"),
-        (
-            "[server]\nport = 'x'",
-            "server.port: wanted a valid integer, unable to parse string as an integer, found 'x'",
-        ),
-        ("[fallback]\nmouth = []", "fallback.mouth: no such setting; there are asr, llm, tts"),
-        ("fallback.tts = 3", "fallback.tts: wanted a valid tuple, found 3; correct it, or remove it"),
-        ("[[fallback.tts]]\nvoice = 'x'", "fallback.tts.0.kind: missing; add it"),
-        ('[[fallback.tts]]\nkind = "mouth"', "fallback.tts.0.kind: wanted one of 'espeak', 'voxtral', "),
-        (
-            '[[fallback.tts]]\nkind = "espeak"\nword_per_minute = 9',
-            "fallback.tts.0.word_per_minute: no such setting; did you mean words_per_minute?",
-        ),
-        ('[[fallback.llm]]\nkind = "chat"\nmodel = "m"', "fallback.llm.0.base_url: missing; add it: URL of the API"),
-        (
-            "[call.turn_taking.endpointing]\ncomplete_ms = 0",
-            "call.turn_taking.endpointing.complete_ms: wanted greater than 0, found 0; correct it, or",
-        ),
-    ],
+MISTAKES = (
+    (
+        "[server]\nport = 70000",
+        "server.port: wanted less than or equal to 65535, found 70000; correct it, or remove",
+    ),
+    ("[server]\nprot = 1", "server.prot: no such setting; did you mean port?"),
+    ("[nonsense]\nx = 1", "nonsense: no such setting; there are admission, agent, asr, call"),
+    ("server = 3", "server: wanted a table, found 3; correct it"),
+    ('[asr]\nkind = "ear"', "asr.kind: wanted one of 'sphinx', 'voxtral', "),
+    ('[tts]\nkind = "mouth"', "tts.kind: wanted one of 'espeak', 'voxtral', "),
+    ("tts = 3", "tts: wanted a table, found 3; correct it"),
+    ('profile = "gpo"', "profile: wanted one of auto, embedded, "),
+    ("profile = [1]", "profile: wanted one of auto, embedded, "),
+    ("models = 3", "models: wanted a path, found 3; correct it"),
+    ('[tools.mcp.shop]\ncomand = ["shop"]', "tools.mcp.shop.comand: no such setting; did you mean command?"),
+    ('[tools.mcp.shop]\nlimit_s = "x"', "tools.mcp.shop.limit_s: wanted a valid number"),
+    (
+        "[tools.mcp.shop]\nenv = {KEY = 'k-1'}",
+        "tools.mcp.shop: wanted either a command or a url, and not both, found a table of env; correct it",
+    ),
+    ("[tools.mcp.shop]\nurl = 'shop'", "tools.mcp.shop.url: wanted"),
+    (
+        "[server]\nport = 'x'",
+        "server.port: wanted a valid integer, unable to parse string as an integer, found 'x'",
+    ),
+    ("[fallback]\nvad = []", "fallback.vad: no such setting; there are asr, llm, tts"),
+    ("fallback.tts = 3", "fallback.tts: wanted a valid tuple, found 3; correct it, or remove it"),
+    ("[[fallback.tts]]\nvoice = 'x'", "fallback.tts.0.kind: missing; add it"),
+    ('[[fallback.tts]]\nkind = "mouth"', "fallback.tts.0.kind: wanted one of 'espeak', 'voxtral', "),
+    (
+        '[[fallback.tts]]\nkind = "espeak"\nword_per_minute = 9',
+        "fallback.tts.0.word_per_minute: no such setting; did you mean words_per_minute?",
+    ),
+    ('[[fallback.llm]]\nkind = "chat"\nmodel = "m"', "fallback.llm.0.base_url: missing; add it: URL of the API"),
+    (
+        "[call.turn_taking.endpointing]\ncomplete_ms = 0",
+        "call.turn_taking.endpointing.complete_ms: wanted greater than 0, found 0; correct it, or",
+    ),
 )
-def test_each_mistake_in_the_file_is_one_line_that_names_it(tmp_path: Path, toml: str, expected: str) -> None:
-    file = write(tmp_path, toml)
-    assert the_error(file).startswith(f"{file}: {expected}")
+
+
+def test_each_mistake_in_the_file_is_one_line_that_names_it(tmp_path: Path) -> None:
+    for toml, expected in MISTAKES:
+        file = write(tmp_path, toml)
+        assert the_error(file).startswith(f"{file}: {expected}")
+
+
+def test_an_old_name_is_answered_with_the_new_one(tmp_path: Path) -> None:
+    for old, new in MOVED.items():
+        table, _, name = old.rpartition(".")
+        file = write(tmp_path, f"[{table}]\n{name} = 1")
+        assert the_error(file) == f"{file}: {old}: is now {new}"
+        assert new.partition(" ")[0] in settings_page(installed_engines().settings)
+
+
+def test_an_old_name_in_the_environment() -> None:
+    line = the_error(environment={"PARLEY_CALL__GREETING": "Hello"})
+    assert line == "environment: PARLEY_CALL__GREETING: is now agent.greeting"
 
 
 def test_another_kind_brings_its_own_settings(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from agent.tools.config import ToolsConfig
 from agent.tools.function import Function, ToolRefusal, function_tool, tool
 from agent.tools.threads import ToolThreads
 from agent.tools.toolbox import Toolbox
+from pipelines.config import AgentConfig
 from pipelines.replying.tool_runs import CallTool
 
 
@@ -120,7 +121,7 @@ async def test_cancelling_reaches_an_async_tool() -> None:
 
 @pytest.fixture
 def tools() -> dict[str, CallTool]:
-    return {tool.tool.name: tool for tool in Toolbox(ToolsConfig()).for_call()}
+    return {tool.tool.name: tool for tool in Toolbox(AgentConfig().tools, ToolsConfig()).for_call()}
 
 
 async def test_current_time_in_a_zone(tools: dict[str, CallTool]) -> None:
@@ -145,7 +146,7 @@ async def test_book_table(tools: dict[str, CallTool]) -> None:
 
 
 async def test_bookings_stay_in_their_call(tools: dict[str, CallTool]) -> None:
-    other = {tool.tool.name: tool for tool in Toolbox(ToolsConfig()).for_call()}
+    other = {tool.tool.name: tool for tool in Toolbox(AgentConfig().tools, ToolsConfig()).for_call()}
     await run(other["book_table"], day="monday", time="12:00", people=2)
     booked = await run(tools["book_table"], day="friday", time="19:30", people=4)
     assert booked["reference"] == "table 1"

@@ -177,7 +177,7 @@ async def test_without_the_package_the_command_is_told(program: Path, monkeypatc
 
 
 async def test_a_toolbox_has_them_beside_its_own(program: Path) -> None:
-    config = ToolsConfig(use=("end_call",), mcp={"shop": over_pipes(program, tools=("menu",))})
-    async with open_toolbox(config) as toolbox:
+    config = ToolsConfig(mcp={"shop": over_pipes(program, tools=("menu",))})
+    async with open_toolbox(("end_call",), config) as toolbox:
         assert isinstance(toolbox, Toolbox)
         assert [tool.tool.name for tool in toolbox.for_call()] == ["end_call", "menu"]

@@ -5,14 +5,14 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from agent.errors import ToolUnavailable
 from agent.tools import sources as tool_sources
-from agent.tools.config import ToolsConfig
+from agent.tools.config import ToolsConfig, WebConfig
 from agent.tools.toolbox import Toolbox, open_toolbox
+from pipelines.config import AgentConfig
 
 SHOP = '''
 from dataclasses import dataclass
@@ -60,16 +60,16 @@ def names(toolbox: Toolbox) -> list[str]:
 
 
 def test_the_tools_of_an_agent_that_names_none() -> None:
-    assert names(Toolbox(ToolsConfig())) == ["current_time", "book_table", "end_call"]
+    assert names(Toolbox(AgentConfig().tools, ToolsConfig())) == ["current_time", "book_table", "end_call"]
 
 
-@pytest.mark.parametrize("place", ["corner_shop", "{shop}/corner_shop.py"])
-async def test_a_function_by_module_or_file(place: str, shop: Path) -> None:
-    toolbox = Toolbox(ToolsConfig(use=("end_call", f"{place.format(shop=shop)}:order")))
-    assert names(toolbox) == ["end_call", "order"]
-    order = toolbox.for_call()[1]
-    assert order.on_interruption == "finish"
-    assert json.loads(await order.run({"dish": "soup"})) == {"dish": "soup"}
+async def test_a_function_by_module_or_file(shop: Path) -> None:
+    for place in ("corner_shop", f"{shop}/corner_shop.py"):
+        toolbox = Toolbox(("end_call", f"{place}:order"), ToolsConfig())
+        assert names(toolbox) == ["end_call", "order"]
+        order = toolbox.for_call()[1]
+        assert order.on_interruption == "finish"
+        assert json.loads(await order.run({"dish": "soup"})) == {"dish": "soup"}
 
 
 def test_an_entry_point_of_an_installed_package(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,37 +78,34 @@ def test_an_entry_point_of_an_installed_package(shop: Path, monkeypatch: pytest.
         return EntryPoints([EntryPoint("order_food", "corner_shop:order", group)])
 
     monkeypatch.setattr(tool_sources, "entry_points", installed)
-    assert names(Toolbox(ToolsConfig(use=("order_food",)))) == ["order"]
+    assert names(Toolbox(("order_food",), ToolsConfig())) == ["order"]
     with pytest.raises(ToolUnavailable, match="no tool order_fod; did you mean order_food"):
-        Toolbox(ToolsConfig(use=("order_fod",)))
+        Toolbox(("order_fod",), ToolsConfig())
 
 
-@pytest.mark.parametrize(
-    ("use", "told"),
-    [
-        (("curent_time",), "tools.use: no tool curent_time; did you mean current_time?"),
-        (("sing",), "tools.use: no tool sing; there are current_time, book_table, end_call"),
-        (("no_such_module:order",), "no_such_module:order cannot be imported (ModuleNotFoundError"),
-        (("broken_shop:order",), "broken_shop:order cannot be imported (ModuleNotFoundError: No module named 'no_such"),
-        (("absent.py:order",), "absent.py:order cannot be imported (FileNotFoundError"),
-        (("corner_shop:sell",), "corner_shop has no sell; correct the name after the colon"),
-        (("corner_shop:opening_hours",), "corner_shop:opening_hours is str, wanted a function"),
-        (("corner_shop:untyped",), "corner_shop:untyped is no tool (parameter dish of untyped has no type"),
-        (("corner_shop:many",), "corner_shop:many is no tool (parameter dishes of many"),
-        (("corner_shop:unresolved",), "corner_shop:unresolved is no tool (name 'Dish' is not defined)"),
-        (("end_call", "end_call"), "tools: end_call is there twice"),
-    ],
-)
-def test_a_tool_that_cannot_be_had_is_one_line(use: tuple[str, ...], told: str, shop: Path) -> None:
-    with pytest.raises(ToolUnavailable) as caught:
-        Toolbox(ToolsConfig(use=use))
-    assert told in str(caught.value)
-    assert "\n" not in str(caught.value)
+def test_a_tool_that_cannot_be_had_is_one_line(shop: Path) -> None:
+    for named, said in {
+        ("curent_time",): "agent.tools: no tool curent_time; did you mean current_time?",
+        ("sing",): "agent.tools: no tool sing; there are current_time, book_table, end_call",
+        ("no_such_module:order",): "no_such_module:order cannot be imported (ModuleNotFoundError",
+        ("broken_shop:order",): "broken_shop:order cannot be imported (ModuleNotFoundError: No module named 'no_such",
+        ("absent.py:order",): "absent.py:order cannot be imported (FileNotFoundError",
+        ("corner_shop:sell",): "corner_shop has no sell; correct the name after the colon",
+        ("corner_shop:opening_hours",): "corner_shop:opening_hours is str, wanted a function",
+        ("corner_shop:untyped",): "corner_shop:untyped cannot be a tool (parameter dish of untyped has no type",
+        ("corner_shop:many",): "corner_shop:many cannot be a tool (parameter dishes of many",
+        ("corner_shop:unresolved",): "corner_shop:unresolved cannot be a tool (name 'Dish' is not defined)",
+        ("end_call", "end_call"): "tools: end_call is there twice",
+    }.items():
+        with pytest.raises(ToolUnavailable) as caught:
+            Toolbox(named, ToolsConfig())
+        assert said in str(caught.value)
+        assert "\n" not in str(caught.value)
 
 
 async def test_an_open_toolbox_has_the_web_if_hosts_are_allowed() -> None:
-    config: Any = {"use": [], "web": {"hosts": ["example.org"]}}
-    async with open_toolbox(ToolsConfig.model_validate(config)) as toolbox:
+    config = ToolsConfig(web=WebConfig(hosts=("example.org",)))
+    async with open_toolbox((), config) as toolbox:
         (tool,) = toolbox.for_call()
     assert tool.tool.name == "http_get"
     assert "Hosts: example.org." in tool.tool.description
