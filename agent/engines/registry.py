@@ -77,22 +77,20 @@ def installed_engines() -> Registry:
     Raises:
         ConfigError: two engines of one part bear the same name.
     """
-    own = own_entry_points()
-    own_modules = {point.module for point in own}
-    others = [point for point in entry_points(group=ENTRY_POINTS) if point.module not in own_modules]
-    return read_registry((*own, *others))
+    return read_registry(find_entry_points())
 
 
-def own_entry_points() -> Sequence[EntryPoint]:
-    """Those that a checkout declares; none where Parley is installed like any package, and offers them as such.
+def find_entry_points() -> Sequence[EntryPoint]:
+    """Our own, then those of other distributions.
 
-    What is installed for a checkout may be older than it, or missing.
+    A checkout declares ours in its pyproject.toml: what is installed for it may be older than it, or missing.
     """
+    installed = entry_points(group=ENTRY_POINTS)
     if not _PROJECT.exists():
-        return ()
-    project = tomllib.loads(_PROJECT.read_text(encoding="utf-8")).get("project", {})
-    declared: Mapping[str, str] = project.get("entry-points", {}).get(ENTRY_POINTS, {})
-    return [EntryPoint(name, value, ENTRY_POINTS) for name, value in declared.items()]
+        return tuple(installed)
+    project = tomllib.loads(_PROJECT.read_text(encoding="utf-8"))["project"]
+    own = [EntryPoint(name, value, ENTRY_POINTS) for name, value in project["entry-points"][ENTRY_POINTS].items()]
+    return (*own, *(point for point in installed if point.dist is None or point.dist.name != project["name"]))
 
 
 def read_registry(points: Iterable[EntryPoint]) -> Registry:

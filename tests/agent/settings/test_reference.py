@@ -6,13 +6,13 @@ import pytest
 
 from agent import cli
 from agent.engines.configure import load_settings
-from agent.engines.registry import own_entry_points, read_registry
+from agent.engines.registry import find_entry_points, read_registry
 from agent.settings.example import example_page
 from agent.settings.reference import settings_page
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "docs" / "settings.md"
-OWN = read_registry(own_entry_points()).settings
+OWN = read_registry(point for point in find_entry_points() if point.dist is None).settings  # not a visitor's
 EXAMPLE = ROOT / "examples" / "agent.toml"
 
 
