@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor = command("doctor", _doctor, "Show what this machine can run and how to fix what is missing.")
     doctor.add_argument("--json", action="store_true", help="print JSON")
 
-    download = command("download", _download, "Fetch released checkpoints; run again, it goes on where it stopped.")
+    download = command("download", _download, "Fetch released checkpoints; run again, it continues where it stopped.")
     download.add_argument("names", metavar="NAME", nargs="*", help="a checkpoint; all of the profile gpu if not given")
     download.add_argument("--hub", metavar="URL", help="another hub than the public one")
 
@@ -184,7 +184,7 @@ def _listen(options: argparse.Namespace) -> int:
 async def _listen_to(settings: "Settings", options: argparse.Namespace) -> None:
     from agent.commands.audio_devices import open_microphone
     from agent.commands.audio_files import read_wav
-    from agent.commands.listen import blocks_of, listen
+    from agent.commands.transcribe import blocks_of, transcribe
     from agent.engines.open import recognizer_of
     from agent.engines.resources import Resources
     from asr.interface import SAMPLE_RATE_HZ
@@ -194,10 +194,10 @@ async def _listen_to(settings: "Settings", options: argparse.Namespace) -> None:
         if options.mic:
             async with open_microphone(SAMPLE_RATE_HZ) as blocks:
                 print("listening; Ctrl-C ends", file=sys.stderr)
-                await listen(recognizer, blocks, language=language, on_transcript=_show)
+                await transcribe(recognizer, blocks, language=language, on_transcript=_show)
         else:
             blocks = blocks_of(read_wav(options.file, SAMPLE_RATE_HZ))
-            await listen(recognizer, blocks, language=language, on_transcript=_show)
+            await transcribe(recognizer, blocks, language=language, on_transcript=_show)
 
 
 def _show(transcript: "Transcript") -> None:
@@ -242,11 +242,11 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _download(options: argparse.Namespace) -> int:
-    from agent.checkpoints.download import download, releases_named
+    from agent.checkpoints.download import download, find_releases
     from agent.engines.profiles import releases_of
     from agent.engines.registry import installed_engines
 
-    releases = releases_named(options.names, releases_of("gpu", installed_engines()))
+    releases = find_releases(options.names, releases_of("gpu", installed_engines()))
     say = partial(print, flush=True)
     download(releases, _settings(options).models, say=say, endpoint=options.hub)
     return _DONE

@@ -4,11 +4,11 @@ Errors::
 
     AgentError
     |- ConfigError          settings that cannot be used; `lines` has one line for each
-    |- AddressUnavailable   the server cannot listen where it was told to
+    |- AddressUnavailable   the server cannot listen where its settings say
     |- AudioFileError       a WAV file that cannot be read or written
     |- AudioDeviceError     no microphone or loudspeaker, or no library to reach it
     |- EngineUnavailable    a chosen engine that cannot be started here
-    |- ToolUnavailable      a tool of the settings, or its server, that cannot be had
+    |- ToolUnavailable      a tool of the settings, or its server, that is not available
     |- DownloadError        weights that cannot be fetched, or arrive damaged
     |- CommandError         a command that cannot be done as asked
 """

@@ -51,7 +51,7 @@ def _add_call_id(record: logging.LogRecord) -> bool:
 
 
 def _redirect_loguru(level: str) -> None:
-    """Pipecat logs by loguru, to stderr and at debug, transcripts included: make it one of ours."""
+    """Pipecat logs by loguru, to stderr and at debug, transcripts included: send that to standard logging."""
     from loguru import logger  # noqa: PLC0415  # commands without Pipecat do not need it at import
 
     logger.remove()

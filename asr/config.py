@@ -1,7 +1,7 @@
-"""Settings of the recognizers, a tagged union by `kind`."""
+"""Settings of the recognizers, a model for each `kind`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -46,7 +46,7 @@ class VoxtralRealtimeConfig(BaseModel):
     context_s: PositiveFloat = Field(
         default=60.0,
         description="Mean audio of a turn for which the decoder's cache has room; all streams share it. A turn may be "
-        "as long as it likes: it sees the newest 655 s.",
+        "of any length; the decoder sees its newest 655 s.",
     )
     blank_penalty: bool = Field(
         default=True,
@@ -106,8 +106,3 @@ class MistralRealtimeConfig(RealtimeServerConfig):
         default=None,
         description="How far the text is behind the audio: more is more accurate. The cloud's if not given.",
     )
-
-
-RecognizerConfig = Annotated[
-    SphinxConfig | VoxtralRealtimeConfig | VllmRealtimeConfig | MistralRealtimeConfig, Field(discriminator="kind")
-]

@@ -1,8 +1,8 @@
-"""Settings of the language models, a tagged union by `kind`."""
+"""Settings of the language models, a model for each `kind`."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
@@ -101,8 +101,3 @@ class MinistralConfig(BaseModel):
                 f"{self.context_tokens} and {self.cache_tokens}"
             )
         return self
-
-
-LanguageModelConfig = Annotated[
-    DemoConfig | ChatConfig | MistralChatConfig | MinistralConfig, Field(discriminator="kind")
-]

@@ -1,7 +1,7 @@
-"""Settings of the synthesizers, a tagged union by `kind`."""
+"""Settings of the synthesizers, a model for each `kind`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
@@ -91,8 +91,3 @@ class MistralSpeechConfig(EndpointConfig):
     )
     model: str = Field(default="voxtral-mini-tts-2603", min_length=1, description="The model's name.")
     max_characters: PositiveInt = Field(default=1500, description="Longest text of one utterance; some 300 words.")
-
-
-SynthesizerConfig = Annotated[
-    EspeakConfig | VoxtralTTSConfig | OmniSpeechConfig | MistralSpeechConfig, Field(discriminator="kind")
-]

@@ -31,7 +31,7 @@ class _File:
     git_sha1: str | None  # of a small one, as git names it
 
 
-def releases_named(names: Sequence[str], default: Sequence[Release]) -> Sequence[Release]:
+def find_releases(names: Sequence[str], default: Sequence[Release]) -> Sequence[Release]:
     """The releases of these names, the default ones if there are none.
 
     Raises:
@@ -46,7 +46,7 @@ def releases_named(names: Sequence[str], default: Sequence[Release]) -> Sequence
 def download(
     releases: Sequence[Release], models: Path, *, say: Callable[[str], None], endpoint: str | None = None
 ) -> None:
-    """Fetch what is not yet there, one release after the other; run again, it goes on where it stopped.
+    """Fetch what is not yet there, one release after the other; run again, it continues where it stopped.
 
     Args:
         releases: the checkpoints, each into a folder of its own.
@@ -79,7 +79,7 @@ def _fetch(release: Release, folder: Path, endpoint: str | None) -> None:
     try:
         hub = HfApi(endpoint=endpoint)
         info = hub.model_info(release.repository, revision=release.revision, files_metadata=True)
-        files = [_announced(file) for file in info.siblings or () if _is_wanted(file.rfilename, release)]
+        files = [_read_announcement(file) for file in info.siblings or () if _is_wanted(file.rfilename, release)]
         if not any(file.name.endswith(".safetensors") for file in files):
             raise DownloadError(f"{release.repository} has no weights at {release.revision}; see its page on the hub")
         _require_room(folder, files)
@@ -117,7 +117,7 @@ def _is_wanted(name: str, release: Release) -> bool:
     return any(fnmatch.fnmatch(name, pattern) for pattern in release.files)
 
 
-def _announced(file: "RepoSibling") -> _File:
+def _read_announcement(file: "RepoSibling") -> _File:
     return _File(file.rfilename, file.size or 0, file.lfs.sha256 if file.lfs else None, file.blob_id)
 
 

@@ -1,4 +1,4 @@
-"""This machine's microphone and loudspeaker, through PortAudio, which is asked for only when it is needed."""
+"""This machine's microphone and loudspeaker, through PortAudio, which is loaded only when it is needed."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ async def open_microphone(sample_rate_hz: int) -> AsyncGenerator[AsyncIterator[N
     """Blocks of 20 ms, [S] in [-1, 1], until the context is left.
 
     Raises:
-        AudioDeviceError: no PortAudio, no microphone, or it falls silent.
+        AudioDeviceError: no PortAudio, no microphone, or it delivers nothing.
     """
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[NDArray[np.float32]] = asyncio.Queue(_QUEUE_BLOCKS)

@@ -1,4 +1,4 @@
-"""One text spoken by the chosen mouth, and how fast that went."""
+"""One text spoken by the chosen synthesizer, and how fast that was."""
 
 import time
 from contextlib import AbstractAsyncContextManager
@@ -19,7 +19,7 @@ class Sink(AbstractAsyncContextManager["Sink"], Protocol):
     async def __aenter__(self) -> Self: ...
 
     async def write(self, samples: NDArray[np.float32]) -> None:
-        """Take samples [S] in [-1, 1] at the synthesiser's rate."""
+        """Take samples [S] in [-1, 1] at the synthesizer's rate."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""What the page tells its reader of the chosen engines."""
+"""What the page shows of the chosen engines."""
 
 from collections.abc import Mapping
 from typing import Any

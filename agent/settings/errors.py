@@ -60,11 +60,11 @@ def _problem(problem: ErrorDetails, path: Sequence[str], model: type[BaseModel],
         case _:
             wanted = problem["msg"].removeprefix("Input should be ").removeprefix("Value error, ").rstrip(".")
     is_secret = any(word in path[-1] for word in _SECRET_WORDS)
-    found = "a value that is not shown" if is_secret else _shown(problem["input"])
+    found = "a value that is not shown" if is_secret else _show(problem["input"])
     return f"wanted {wanted}, found {found}; {_advice(parent, path[-1])}"
 
 
-def _shown(found: object) -> str:
+def _show(found: object) -> str:
     """A table by its keys alone: its values may be secret."""
     if isinstance(found, Mapping):
         return f"a table of {', '.join(map(str, cast(Mapping[str, Any], found))) or 'nothing'}"
@@ -83,7 +83,7 @@ def _name(source: str, path: Sequence[str]) -> str:
 
 
 def _path(loc: Sequence[int | str], values: Mapping[str, Any]) -> list[str]:
-    """The place of an error as the user wrote it: pydantic adds the `kind` of a tagged union, which nobody wrote."""
+    """The place of an error as the user wrote it, without the `kind` that pydantic adds for a tagged union."""
     path: list[str] = []
     table = values
     for part in map(str, loc):

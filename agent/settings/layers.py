@@ -75,7 +75,7 @@ def merge_layers(
 def _all(layers: Sequence[Layer]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for layer in reversed(layers):
-        values = _merged(values, layer.values)
+        values = _merge(values, layer.values)
     return values
 
 
@@ -130,14 +130,14 @@ def _from_environment(environment: Mapping[str, str]) -> Mapping[str, Any]:
             continue
         *sections, name = variable.removeprefix(_ENV_PREFIX).lower().split(_ENV_NESTING)
         if sections or name in _PLAIN:
-            value: object = _parsed(variable, text)
+            value: object = _parse(variable, text)
             for section in reversed((*sections, name)):
                 value = {section: value}
-            values = _merged(values, cast(dict[str, Any], value))
+            values = _merge(values, cast(dict[str, Any], value))
     return values
 
 
-def _parsed(variable: str, text: str) -> object:
+def _parse(variable: str, text: str) -> object:
     """Lists and tables in TOML's notation; anything else stays text, which the models convert."""
     if not text.startswith(("[", "{")):
         return text
@@ -147,7 +147,7 @@ def _parsed(variable: str, text: str) -> object:
         raise ConfigError([f"environment: {variable}: not a valid TOML value: {text}"]) from None
 
 
-def _merged(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+def _merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
     """Both, `upper` winning, tables merged key by key.
 
     A part that is given another `kind` starts from its defaults: settings of the engine it replaces mean nothing to it.
@@ -158,7 +158,7 @@ def _merged(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any
     for key, value in upper.items():
         below = merged.get(key)
         if isinstance(value, Mapping) and isinstance(below, Mapping):
-            merged[key] = _merged(cast(Mapping[str, Any], below), cast(Mapping[str, Any], value))
+            merged[key] = _merge(cast(Mapping[str, Any], below), cast(Mapping[str, Any], value))
         else:
             merged[key] = value
     return merged

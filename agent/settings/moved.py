@@ -1,4 +1,4 @@
-"""Settings that had another name: a file with an old one is told the new one."""
+"""Settings that had another name: the error for an old one names the new one."""
 
 from collections.abc import Mapping
 

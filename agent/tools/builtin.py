@@ -1,4 +1,4 @@
-"""Built-in tools: the time, a table at a demo restaurant, the end of the call. Each is made anew for every call."""
+"""Built-in tools: the time, a table at a demo restaurant, the end of the call. Each call gets its own."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime

@@ -77,7 +77,7 @@ def function_tool(function: Function, *, limit_s: float = DEFAULT_LIMIT_S, threa
     limit_s = declared.limit_s or limit_s
     name = cast(str, getattr(function, "__name__", "tool"))
     arguments_model = _arguments_model(name, function)
-    tool = Tool(name, _summary(function), _untitled(arguments_model.model_json_schema()))
+    tool = Tool(name, _summary(function), _without_titles(arguments_model.model_json_schema()))
 
     async def run(arguments: Mapping[str, Any]) -> str:
         try:
@@ -133,7 +133,7 @@ def _arguments_model(name: str, function: Function) -> type[BaseModel]:
     return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
 
 
-def _untitled(schema: dict[str, Any]) -> dict[str, Any]:
+def _without_titles(schema: dict[str, Any]) -> dict[str, Any]:
     """The schema without the titles that pydantic makes up; they only cost the model's attention."""
     properties: dict[str, dict[str, Any]] = schema.get("properties", {})
     for part in (schema, *properties.values()):

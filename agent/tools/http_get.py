@@ -1,7 +1,7 @@
 """The tool `http_get`: reads a page of a host on a list, and of no other place that the host could lead to.
 
-Server-side request forgery is held off in three ways: the host must be on the list, so must every redirect, and its
-address must be public (checked when the connection is made, so that a name cannot change its mind in between).
+Server-side request forgery is prevented in three ways: the host must be on the list, so must every redirect, and its
+address must be public (checked when the connection is made, so that a name cannot resolve to another one in between).
 """
 
 import errno
@@ -73,7 +73,7 @@ def web_getter(config: WebConfig) -> Function:
         connector = aiohttp.TCPConnector(resolver=None if config.allow_private else PublicResolver())
         async with aiohttp.ClientSession(connector=connector, headers=_HEADERS) as http:
             try:
-                return await _get(http, _allowed(url, config), config)
+                return await _get(http, _check_url(url, config), config)
             except (aiohttp.ClientError, OSError) as error:
                 raise ToolRefusal(f"cannot be read: {error}") from error
 
@@ -88,7 +88,7 @@ async def _get(http: aiohttp.ClientSession, url: URL, config: WebConfig) -> Mapp
             if response.status not in _REDIRECTS or target is None:
                 text, is_cut = await _text(response, config.max_bytes)
                 return {"status": response.status, "text": text} | ({"cut": True} if is_cut else {})
-            url = _allowed(str(url.join(URL(target))), config)
+            url = _check_url(str(url.join(URL(target))), config)
     raise ToolRefusal(f"more than {config.max_redirects} redirects")
 
 
@@ -106,7 +106,7 @@ async def _text(response: aiohttp.ClientResponse, max_bytes: int) -> tuple[str, 
         raise ToolRefusal("its character encoding is unknown") from None
 
 
-def _allowed(text: str, config: WebConfig) -> URL:
+def _check_url(text: str, config: WebConfig) -> URL:
     """The URL, if it may be fetched.
 
     Raises:

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from agent.errors import ToolUnavailable
+from agent.extras import install_command
 from agent.tools.config import McpServerConfig
 from llm.interface import Tool
 from pipelines.replying.tool_runs import CallTool
@@ -28,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 class McpTools:
-    """One server and its tools; a context, entered once the server has told what it offers."""
+    """One server and its tools; a context, entered once the server has listed what it offers."""
 
     def __init__(self, name: str, config: McpServerConfig) -> None:
         self._name = name
@@ -57,7 +58,7 @@ class McpTools:
         try:
             async with asyncio.timeout(self._config.connect_timeout_s):
                 offered = await asyncio.shield(self._ready)
-            self._tools = self._chosen(offered)
+            self._tools = self._choose(offered)
         except TimeoutError:
             await self._stop()
             limit_s = self._config.connect_timeout_s
@@ -92,10 +93,10 @@ class McpTools:
                     await self._until_lost(client)
             except Exception as error:  # of a server that is not ours, through three libraries
                 if not ready.done():
-                    told = f"tools.mcp.{self._name}: cannot be reached ({_cause(error)}); start it"
-                    ready.set_exception(error if isinstance(error, ToolUnavailable) else ToolUnavailable(told))
+                    message = f"tools.mcp.{self._name}: cannot be reached ({_cause(error)}); start it"
+                    ready.set_exception(error if isinstance(error, ToolUnavailable) else ToolUnavailable(message))
                     return
-                _log.warning("tools of %s are gone for now: %s", self._name, _cause(error))
+                _log.warning("tools of %s are not available for now: %s", self._name, _cause(error))
             finally:
                 self._client = None
             await asyncio.sleep(pause_s)
@@ -115,9 +116,7 @@ class McpTools:
         try:
             import mcp  # noqa: PLC0415  # an extra of the installation
         except ImportError:
-            raise ToolUnavailable(
-                "the package mcp is not installed; run: python -m pip install -c constraints.txt '.[mcp]'"
-            ) from None
+            raise ToolUnavailable(f"the package mcp is not installed; run: {install_command('mcp')}") from None
         async with AsyncExitStack() as stack:
             if self._config.command:
                 program, *arguments = self._config.command
@@ -130,7 +129,7 @@ class McpTools:
                 transport = streamable_http_client(self._config.url, http_client=http)
                 yield await stack.enter_async_context(mcp.Client(transport))
 
-    def _chosen(self, offered: "Sequence[mcp.Tool]") -> Sequence[CallTool]:
+    def _choose(self, offered: "Sequence[mcp.Tool]") -> Sequence[CallTool]:
         names = {tool.name for tool in offered}
         if lacking := set(self._config.tools) - names:
             raise ToolUnavailable(
@@ -171,7 +170,7 @@ def _http_client(config: McpServerConfig) -> "httpx2.AsyncClient":
 
 
 def _result(result: "mcp.types.CallToolResult") -> str:
-    """What the model is told: the structured content if there is any, else the text."""
+    """What the model gets to read: the structured content if there is any, else the text."""
     text = "\n".join(part.text for part in result.content if part.type == "text")
     if result.is_error:
         return _failure(text or "failed")

@@ -45,16 +45,16 @@ def _entry_point(name: str) -> Function:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}; or name module:function"
         raise ToolUnavailable(f"agent.tools: no tool {name}; {hint}")
-    return _checked(name, _imported(name, offered[name].load))
+    return _check(name, _import(name, offered[name].load))
 
 
 def _function(name: str, place: str, attribute: str) -> Function:
     is_file = place.endswith(".py")
-    module = _imported(name, lambda: _from_file(Path(place)) if is_file else importlib.import_module(place))
+    module = _import(name, lambda: _from_file(Path(place)) if is_file else importlib.import_module(place))
     contents: Mapping[str, object] = vars(module)
     if attribute not in contents:
         raise ToolUnavailable(f"agent.tools: {place} has no {attribute}; correct the name after the colon")
-    return _checked(name, contents[attribute])
+    return _check(name, contents[attribute])
 
 
 def _from_file(path: Path) -> ModuleType:
@@ -68,7 +68,7 @@ def _from_file(path: Path) -> ModuleType:
     return module
 
 
-def _imported(name: str, load: Callable[[], T]) -> T:
+def _import(name: str, load: Callable[[], T]) -> T:
     try:
         return load()
     except Exception as error:  # importing runs the author's code, which may do anything
@@ -77,7 +77,7 @@ def _imported(name: str, load: Callable[[], T]) -> T:
         ) from error
 
 
-def _checked(name: str, found: object) -> Function:
+def _check(name: str, found: object) -> Function:
     if not callable(found):
         raise ToolUnavailable(f"agent.tools: {name} is {type(found).__name__}, wanted a function; correct the name")
     return found

@@ -8,7 +8,7 @@ import contextvars
 import threading
 from collections.abc import Callable
 
-MOST = 64  # at work at a time, those that were given up among them
+MAX_THREADS = 64  # running at once, those that were given up included
 
 
 class TooManyThreads(Exception):
@@ -16,13 +16,13 @@ class TooManyThreads(Exception):
 
 
 class ToolThreads:
-    """Runs functions in threads of their own, so many at a time."""
+    """Runs functions in threads of their own, a limited number at once."""
 
-    def __init__(self, most: int = MOST) -> None:
-        self._free = most
+    def __init__(self, limit: int = MAX_THREADS) -> None:
+        self._free = limit
 
     async def run(self, function: Callable[[], object]) -> object:
-        """What the function returns or raises; if this is cancelled it runs on, and its result is nobody's.
+        """What the function returns or raises; if this is cancelled the function runs on, and its result is dropped.
 
         Raises:
             TooManyThreads: at once.
@@ -53,7 +53,7 @@ class ToolThreads:
             try:
                 loop.call_soon_threadsafe(settle, value, failure)
             except RuntimeError:
-                return  # the loop is closed: nobody waits any more
+                return  # the loop is closed: nothing waits for the result
 
         self._free -= 1
         threading.Thread(target=work, name="tool", daemon=True).start()

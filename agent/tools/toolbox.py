@@ -63,4 +63,4 @@ async def open_toolbox(names: Sequence[str], config: ToolsConfig) -> AsyncGenera
 
 def _require_distinct(names: Sequence[str]) -> None:
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ToolUnavailable(f"tools: {', '.join(twice)} is there twice; remove one from agent.tools or tools.mcp")
+        raise ToolUnavailable(f"agent.tools: two tools are called {', '.join(twice)}; remove one, here or in tools.mcp")

@@ -14,7 +14,7 @@ import pytest
 
 from agent import cli
 from agent.checkpoints import download
-from agent.checkpoints.download import releases_named
+from agent.checkpoints.download import find_releases
 from agent.checkpoints.integrity import MANIFEST, integrity_error
 from agent.checkpoints.releases import RELEASES, TTS
 from agent.errors import DownloadError
@@ -214,10 +214,10 @@ def test_a_full_disk_is_told_before_the_first_byte(fetch: Fetch, hub: FakeHub, m
 
 
 def test_names() -> None:
-    assert releases_named([], [TTS]) == [TTS]
-    assert releases_named(["Ministral-3-3B-Instruct-2512"], [TTS]) == [RELEASES["Ministral-3-3B-Instruct-2512"]]
+    assert find_releases([], [TTS]) == [TTS]
+    assert find_releases(["Ministral-3-3B-Instruct-2512"], [TTS]) == [RELEASES["Ministral-3-3B-Instruct-2512"]]
     with pytest.raises(DownloadError, match=r"wanted a checkpoint, found 'Voxtral'; there are Voxtral-Mini"):
-        releases_named(["Voxtral"], [])
+        find_releases(["Voxtral"], [])
 
 
 def test_the_command(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

@@ -176,7 +176,7 @@ async def test_tools_that_do_not_return_take_no_more_than_their_threads() -> Non
     def block() -> bool:
         return released.wait(timeout=10)
 
-    stuck = tool_of(block, limit_s=0.01, threads=ToolThreads(most=1))
+    stuck = tool_of(block, limit_s=0.01, threads=ToolThreads(limit=1))
     assert await run(stuck) == {"error": "block took too long"}
     assert await run(stuck) == {"error": "block is not available now"}
     released.set()

@@ -95,7 +95,7 @@ def test_a_tool_that_cannot_be_had_is_one_line(shop: Path) -> None:
         ("corner_shop:untyped",): "corner_shop:untyped cannot be a tool (parameter dish of untyped has no type",
         ("corner_shop:many",): "corner_shop:many cannot be a tool (parameter dishes of many",
         ("corner_shop:unresolved",): "corner_shop:unresolved cannot be a tool (name 'Dish' is not defined)",
-        ("end_call", "end_call"): "tools: end_call is there twice",
+        ("end_call", "end_call"): "agent.tools: two tools are called end_call; remove one",
     }.items():
         with pytest.raises(ToolUnavailable) as caught:
             Toolbox(named, ToolsConfig())

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from agent.commands import listen as listening
-from agent.commands.listen import PAUSE_MS, PRE_ROLL_MS, blocks_of, listen
+from agent.commands import transcribe as transcribe_module
+from agent.commands.transcribe import PAUSE_MS, PRE_ROLL_MS, blocks_of, transcribe
 from agent.errors import CommandError
 from asr.interface import EngineUnreachable, Transcript
 from pipelines.listening.silero import SAMPLE_RATE_HZ, WINDOW_SAMPLES
@@ -72,7 +72,7 @@ class FakeRecognizer:
 
 @pytest.fixture(autouse=True)
 def loudness(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listening, "SileroStream", LoudnessVAD)
+    monkeypatch.setattr(transcribe_module, "SileroStream", LoudnessVAD)
 
 
 def sound(ms: int, level: float) -> Samples:
@@ -83,16 +83,16 @@ def script(*parts: tuple[int, float]) -> Samples:
     return np.concatenate([sound(ms, level) for ms, level in parts])
 
 
-async def transcribe(samples: Samples, recognizer: FakeRecognizer) -> list[Transcript]:
+async def utterances_in(samples: Samples, recognizer: FakeRecognizer) -> list[Transcript]:
     transcripts: list[Transcript] = []
     async with asyncio.timeout(10):
-        await listen(recognizer, blocks_of(samples), language="en", on_transcript=transcripts.append)
+        await transcribe(recognizer, blocks_of(samples), language="en", on_transcript=transcripts.append)
     return transcripts
 
 
 async def test_silence_is_never_pushed() -> None:
     recognizer = FakeRecognizer()
-    assert await transcribe(sound(3000, 0.0), recognizer) == []
+    assert await utterances_in(sound(3000, 0.0), recognizer) == []
     assert recognizer.recognition.utterances == []
     assert recognizer.recognition.is_left
 
@@ -102,7 +102,7 @@ async def test_a_pause_ends_an_utterance_and_a_breath_does_not() -> None:
     audio = script(
         (1000, 0.0), (500, 0.5), (PAUSE_MS // 2, 0.0), (500, 0.5), (PAUSE_MS + 300, 0.0), (500, 0.5), (96, 0.0)
     )
-    transcripts = await transcribe(audio, recognizer)
+    transcripts = await utterances_in(audio, recognizer)
     assert len(transcripts) == 2
     loud_ms = [int((samples > 0.1).sum()) * 1000 // SAMPLE_RATE_HZ for samples in recognizer.recognition.utterances]
     assert loud_ms == [1000, 500]
@@ -110,30 +110,30 @@ async def test_a_pause_ends_an_utterance_and_a_breath_does_not() -> None:
 
 async def test_an_utterance_begins_with_what_was_just_before_it() -> None:
     recognizer = FakeRecognizer()
-    await transcribe(script((1024, 0.0), (512, 0.5), (PAUSE_MS + 100, 0.0)), recognizer)
+    await utterances_in(script((1024, 0.0), (512, 0.5), (PAUSE_MS + 100, 0.0)), recognizer)
     (utterance,) = recognizer.recognition.utterances
     before_ms = int(np.argmax(utterance > 0.1)) * 1000 // SAMPLE_RATE_HZ
     assert PRE_ROLL_MS - WINDOW_MS <= before_ms <= PRE_ROLL_MS + WINDOW_MS
 
 
-async def test_the_last_samples_are_heard_although_they_fill_no_window() -> None:
+async def test_the_last_samples_are_pushed_although_they_fill_no_window() -> None:
     recognizer = FakeRecognizer()
     audio = np.concatenate((sound(512, 0.5), np.full(100, 0.9, np.float32)))
-    await transcribe(audio, recognizer)
+    await utterances_in(audio, recognizer)
     (utterance,) = recognizer.recognition.utterances
     np.testing.assert_array_equal(utterance, audio)
 
 
-async def test_an_engine_that_fails_is_told() -> None:
+async def test_the_failure_of_an_engine_is_raised() -> None:
     with pytest.raises(ExceptionGroup) as caught:
-        await transcribe(sound(500, 0.5), FakeRecognizer(answers=False))
+        await utterances_in(sound(500, 0.5), FakeRecognizer(answers=False))
     assert caught.group_contains(EngineUnreachable)
 
 
 async def test_an_engine_that_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listening, "_FINAL_LIMIT_S", 0.01)
+    monkeypatch.setattr(transcribe_module, "_FINAL_LIMIT_S", 0.01)
     recognizer = FakeRecognizer()
     monkeypatch.setattr(recognizer.recognition, "flush", lambda: None)
     with pytest.raises(ExceptionGroup) as caught:
-        await transcribe(sound(500, 0.5), recognizer)
+        await utterances_in(sound(500, 0.5), recognizer)
     assert caught.group_contains(CommandError)

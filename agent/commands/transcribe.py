@@ -1,4 +1,4 @@
-"""Audio transcribed by the chosen ears, cut into utterances at its pauses as in a call."""
+"""Audio transcribed by the chosen recognizer, cut into utterances at its pauses as in a call."""
 
 import asyncio
 from collections import deque
@@ -25,7 +25,7 @@ async def blocks_of(samples: Samples) -> AsyncIterator[Samples]:
         yield samples[start : start + WINDOW_SAMPLES]
 
 
-async def listen(
+async def transcribe(
     recognizer: Recognizer,
     audio: AsyncIterator[Samples],
     *,
@@ -35,7 +35,7 @@ async def listen(
     """Transcribe audio until it ends.
 
     Args:
-        recognizer: the ears.
+        recognizer: transcribes it.
         audio: blocks [S] of 16 kHz mono in [-1, 1], any length.
         language: BCP 47 tag.
         on_transcript: is given every partial and final.
@@ -71,16 +71,16 @@ async def _wait_for_final(finals: asyncio.Semaphore) -> None:
     try:
         await asyncio.wait_for(finals.acquire(), _FINAL_LIMIT_S)
     except TimeoutError:
-        raise CommandError(f"the recogniser did not answer within {_FINAL_LIMIT_S:.0f} s; try again") from None
+        raise CommandError(f"the recognizer did not answer within {_FINAL_LIMIT_S:.0f} s; try again") from None
 
 
 class _Utterances:
-    """Passes speech and a little before it to the recogniser, and flushes it at pauses."""
+    """Passes speech and a little before it to the recognizer, and flushes it at pauses."""
 
     def __init__(self, recognition: Recognition) -> None:
         self._recognition = recognition
         self._silero = SileroStream()
-        self._voice = VadConfig()
+        self._vad = VadConfig()
         self._rest = np.zeros(0, np.float32)
         self._before: deque[Samples] = deque(maxlen=_windows(PRE_ROLL_MS))
         self._is_open = False
@@ -89,9 +89,9 @@ class _Utterances:
     def take(self, block: Samples) -> list[bool]:
         """Whether an utterance ended, for each window that is now complete."""
         samples = np.concatenate((self._rest, block))
-        whole = len(samples) - len(samples) % WINDOW_SAMPLES
-        self._rest = samples[whole:]
-        return [self._window(window) for window in samples[:whole].reshape(-1, WINDOW_SAMPLES)]
+        complete = len(samples) - len(samples) % WINDOW_SAMPLES
+        self._rest = samples[complete:]
+        return [self._window(window) for window in samples[:complete].reshape(-1, WINDOW_SAMPLES)]
 
     def end(self) -> bool:
         """The audio is over; whether that ended an utterance."""
@@ -102,7 +102,7 @@ class _Utterances:
         return was_open
 
     def _window(self, window: Samples) -> bool:
-        is_speech = self._silero.probability(window) >= self._voice.speech_probability
+        is_speech = self._silero.probability(window) >= self._vad.speech_probability
         if not self._is_open:
             self._before.append(window)
             if is_speech:
