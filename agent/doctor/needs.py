@@ -13,7 +13,7 @@ from agent.checkpoints.releases import GB, RELEASES
 from agent.doctor.machine import Finding
 from agent.engines.registry import Registry
 from agent.engines.spec import AnySpec
-from agent.extras import install_command
+from agent.extras import install_command, missing_packages
 from agent.settings.config import PARTS, EngineConfig, Settings
 
 _CONNECT_LIMIT_S = 3.0
@@ -44,7 +44,7 @@ async def check_needs(
 
 def _packages(engines: Engines) -> Iterator[Finding]:
     for spec, config in engines:
-        for package, extra in spec.missing_packages(config).items():
+        for package, extra in missing_packages(spec.needs(config).packages).items():
             yield Finding("packages", "missing", f"{package} is not installed", f"run: {install_command(extra)}")
 
 

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from agent.checkpoints.memory import MINISTRAL_BYTES_PER_TOKEN, device_bytes
 from agent.checkpoints.releases import MINISTRAL_8B
-from agent.engines.neural import PACKAGES, start_neural
+from agent.engines.neural import required_packages, start_neural
 from agent.engines.resources import Resources
 from agent.engines.spec import EngineSpec, Needs
 from llm.config import ChatConfig, DemoConfig, MinistralConfig, MistralChatConfig
@@ -40,7 +40,7 @@ def _start_ministral(config: MinistralConfig, resources: Resources) -> AbstractA
 def _ministral_needs(config: MinistralConfig) -> Needs:
     cache_bytes = config.cache_tokens * MINISTRAL_BYTES_PER_TOKEN
     return Needs(
-        packages=PACKAGES,
+        packages=required_packages(config.quantization),
         checkpoint=config.checkpoint,
         device=config.device,
         device_bytes=device_bytes(config.checkpoint, MINISTRAL_8B, cache_bytes, config.device, config.dtype),

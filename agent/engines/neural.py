@@ -2,13 +2,12 @@
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from agent.engines.resources import Resources
 from agent.errors import EngineUnavailable
-from agent.extras import install_command
+from agent.extras import require_packages
 
 if TYPE_CHECKING:
     from llm.runtime.loop.step_loop import StepLoop
@@ -16,7 +15,10 @@ if TYPE_CHECKING:
 
 Engine = TypeVar("Engine")
 
-PACKAGES: Mapping[str, str] = {"torch": "engines"}
+
+def required_packages(quantization: str = "none") -> Mapping[str, str]:
+    """What an engine of ours imports beside numpy, with the extra that brings it."""
+    return {"torch": "engines"} | ({} if quantization == "none" else {"torchao": "quantization"})
 
 
 @asynccontextmanager
@@ -40,9 +42,7 @@ def compare(part: Literal["asr", "tts"], checkpoint: Path, cases: Path, device: 
     Raises:
         EngineUnavailable: no PyTorch, no such device, or the checkpoint or the cases cannot be read.
     """
-    for package, extra in PACKAGES.items():
-        if find_spec(package) is None:
-            raise EngineUnavailable(f"verify needs {package}, which is not installed; run: {install_command(extra)}")
+    require_packages(required_packages(), user="parley verify")
     from llm.runtime.weights.checkpoint import CheckpointError
 
     if part == "asr":

@@ -5,7 +5,7 @@ from functools import partial
 
 from agent.checkpoints.memory import ENCODER_BYTES_PER_STREAM, STEPS_PER_S, VOXTRAL_BYTES_PER_TOKEN, device_bytes
 from agent.checkpoints.releases import REALTIME
-from agent.engines.neural import PACKAGES, start_neural
+from agent.engines.neural import required_packages, start_neural
 from agent.engines.resources import Resources
 from agent.engines.spec import EngineSpec, Needs
 from asr.config import MistralRealtimeConfig, SphinxConfig, VllmRealtimeConfig, VoxtralRealtimeConfig
@@ -43,7 +43,7 @@ def _voxtral_needs(config: VoxtralRealtimeConfig) -> Needs:
     tokens = config.streams * config.context_s * STEPS_PER_S
     cache_bytes = tokens * VOXTRAL_BYTES_PER_TOKEN + config.streams * ENCODER_BYTES_PER_STREAM
     return Needs(
-        packages=PACKAGES,
+        packages=required_packages(),
         checkpoint=config.checkpoint,
         device=config.device,
         device_bytes=device_bytes(config.checkpoint, REALTIME, cache_bytes, config.device, config.dtype),

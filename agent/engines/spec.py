@@ -8,7 +8,6 @@ the engine.
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 
@@ -16,8 +15,7 @@ from pydantic import BaseModel
 
 from agent.checkpoints.releases import Release
 from agent.engines.resources import Resources
-from agent.errors import EngineUnavailable
-from agent.extras import install_command
+from agent.extras import require_packages
 from agent.settings.config import PARTS, Part
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -93,20 +91,13 @@ class EngineSpec(Generic[Config, Engine]):
         """Its name among the engines of its part."""
         return self.config.model_fields["kind"].default
 
-    def missing_packages(self, config: Config) -> Mapping[str, str]:
-        """Of the packages that it needs, those that are not installed, with the extra that brings each."""
-        return {name: extra for name, extra in self.needs(config).packages.items() if find_spec(name) is None}
-
     def open(self, config: Config, resources: Resources) -> AbstractAsyncContextManager[Engine]:
         """The engine, to be entered.
 
         Raises:
             EngineUnavailable: a package or a key is missing.
         """
-        for package, extra in self.missing_packages(config).items():
-            raise EngineUnavailable(
-                f"{self.part}.kind = {self.kind} needs {package}, which is not installed; run: {install_command(extra)}"
-            )
+        require_packages(self.needs(config).packages, user=f"{self.part}.kind = {self.kind}")
         return self.start(config, resources)
 
 

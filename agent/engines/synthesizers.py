@@ -5,7 +5,7 @@ from functools import partial
 
 from agent.checkpoints.memory import VOXTRAL_BYTES_PER_TOKEN, device_bytes
 from agent.checkpoints.releases import TTS
-from agent.engines.neural import PACKAGES, start_neural
+from agent.engines.neural import required_packages, start_neural
 from agent.engines.resources import Resources
 from agent.engines.spec import EngineSpec, Needs
 from tts.config import EspeakConfig, MistralSpeechConfig, OmniSpeechConfig, VoxtralTTSConfig
@@ -41,7 +41,7 @@ def _start_mistral(config: MistralSpeechConfig, resources: Resources) -> Abstrac
 def _voxtral_needs(config: VoxtralTTSConfig) -> Needs:
     cache_bytes = config.slots * config.cache_tokens_per_slot * VOXTRAL_BYTES_PER_TOKEN
     return Needs(
-        packages=PACKAGES,
+        packages=required_packages(config.quantization),
         checkpoint=config.checkpoint,
         device=config.device,
         device_bytes=device_bytes(config.checkpoint, TTS, cache_bytes, config.device, config.dtype),

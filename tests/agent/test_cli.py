@@ -31,14 +31,19 @@ def failure(capsys: pytest.CaptureFixture[str], arguments: Sequence[str]) -> str
     return line
 
 
-@pytest.mark.parametrize(
-    "arguments", [[], ["sing"], ["say"], ["say", "hello"], ["serve", "--port", "x"], ["listen", "a.wav", "--mic"]]
-)
-def test_wrong_usage_is_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        cli.main(arguments)
-    assert caught.value.code == 2
-    assert "usage: parley" in capsys.readouterr().err
+def test_wrong_usage_is_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (
+        [],
+        ["sing"],
+        ["say"],
+        ["say", "hello"],
+        ["serve", "--port", "x"],
+        ["listen", "a.wav", "--mic"],
+    ):
+        with pytest.raises(SystemExit) as caught:
+            cli.main(arguments)
+        assert caught.value.code == 2
+        assert "usage: parley" in capsys.readouterr().err
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,12 +54,12 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(name in out for name in ("serve", "engine", "say", "listen", "voices", "doctor", "token"))
 
 
-@pytest.mark.parametrize("command", [["serve"], ["voices"], ["doctor"], ["say", "hello", "--out", "x.wav"]])
-def test_wrong_settings_are_one_line(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "parley.toml"
-    file.write_text("[server]\nprot = 1")
-    line = failure(capsys, [*command, "--config", str(file)])
-    assert line == f"parley: {file}: server.prot: no such setting; did you mean port?"
+def test_wrong_settings_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["serve"], ["voices"], ["doctor"], ["say", "hello", "--out", "x.wav"]):
+        file = tmp_path / "parley.toml"
+        file.write_text("[server]\nprot = 1")
+        line = failure(capsys, [*command, "--config", str(file)])
+        assert line == f"parley: {file}: server.prot: no such setting; did you mean port?"
 
 
 def test_an_unknown_profile(capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,33 +31,35 @@ def write(path: Path, samples: NDArray[np.float64], *, rate_hz: int, width: int 
     return path
 
 
-@pytest.mark.parametrize("width", [1, 2, 3, 4])
-@pytest.mark.parametrize("channels", [1, 2])
-def test_every_width_and_channel_count(tmp_path: Path, width: int, channels: int) -> None:
-    expected = tone(16_000)
-    found = read_wav(write(tmp_path / "a.wav", expected, rate_hz=16_000, width=width, channels=channels), 16_000)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, atol=0.01)
+def test_every_width_and_channel_count(tmp_path: Path) -> None:
+    for channels in (1, 2):
+        for width in (1, 2, 3, 4):
+            expected = tone(16_000)
+            found = read_wav(
+                write(tmp_path / "a.wav", expected, rate_hz=16_000, width=width, channels=channels), 16_000
+            )
+            assert found.dtype == np.float32
+            np.testing.assert_allclose(found, expected, atol=0.01)
 
 
-@pytest.mark.parametrize("rate_hz", [8_000, 22_050, 44_100, 48_000])
-def test_every_rate(tmp_path: Path, rate_hz: int) -> None:
-    found = read_wav(write(tmp_path / "a.wav", tone(rate_hz), rate_hz=rate_hz), 16_000)
-    assert len(found) == pytest.approx(8_000, abs=2)
-    middle = slice(1_000, 7_000)
-    np.testing.assert_allclose(found[middle], tone(16_000)[middle], atol=0.02)
+def test_every_rate(tmp_path: Path) -> None:
+    for rate_hz in (8_000, 22_050, 44_100, 48_000):
+        found = read_wav(write(tmp_path / "a.wav", tone(rate_hz), rate_hz=rate_hz), 16_000)
+        assert len(found) == pytest.approx(8_000, abs=2)
+        middle = slice(1_000, 7_000)
+        np.testing.assert_allclose(found[middle], tone(16_000)[middle], atol=0.02)
 
 
 def test_an_empty_file(tmp_path: Path) -> None:
     assert len(read_wav(write(tmp_path / "a.wav", np.zeros(0), rate_hz=8_000), 16_000)) == 0
 
 
-@pytest.mark.parametrize("data", [b"", b"RIFF", b"not audio at all, but long enough to look like it" * 4])
-def test_a_file_that_is_not_wav(tmp_path: Path, data: bytes) -> None:
-    path = tmp_path / "a.wav"
-    path.write_bytes(data)
-    with pytest.raises(AudioFileError, match="wanted a PCM WAV file"):
-        read_wav(path, 16_000)
+def test_a_file_that_is_not_wav(tmp_path: Path) -> None:
+    for data in (b"", b"RIFF", b"not audio at all, but long enough to look like it" * 4):
+        path = tmp_path / "a.wav"
+        path.write_bytes(data)
+        with pytest.raises(AudioFileError, match="wanted a PCM WAV file"):
+            read_wav(path, 16_000)
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

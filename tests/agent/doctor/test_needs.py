@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from agent import extras
 from agent.checkpoints.gpus import Gpu
 from agent.doctor import needs as needs_module
 from agent.doctor.machine import Finding
 from agent.doctor.needs import check_needs
 from agent.doctor.report import examine
-from agent.engines import spec
 from agent.engines.configure import load_settings
 from agent.engines.profiles import releases_of
 from agent.engines.registry import installed_engines
@@ -58,20 +58,17 @@ async def test_whole_weights(tmp_path: Path) -> None:
     assert [finding.status for finding in found] == ["ok"] * 3
 
 
-@pytest.mark.parametrize(
-    ("gpus", "status", "remedy"),
-    [
+async def test_memory_against_what_the_chosen_engines_need() -> None:
+    for gpus, status, remedy in (
         (LARGE, "ok", ""),
         ((Gpu("RTX 4090", 24 * GB, 23 * GB),), "missing", "lower slots"),
         ((Gpu("H200", 150 * GB, 10 * GB),), "warning", "stop what uses the GPU"),
         ((Gpu("GB10", 0, 0),), "ok", ""),  # shares the machine's memory
         ((), "missing", "take another profile"),
-    ],
-)
-async def test_memory_against_what_the_chosen_engines_need(gpus: Sequence[Gpu], status: str, remedy: str) -> None:
-    (found,) = await find("gpu", settings_of("gpu"), gpus=gpus)
-    assert found.status == status
-    assert found.remedy.startswith(remedy)
+    ):
+        (found,) = await find("gpu", settings_of("gpu"), gpus=gpus)
+        assert found.status == status
+        assert found.remedy.startswith(remedy)
 
 
 async def test_two_devices_are_counted_apart() -> None:
@@ -101,14 +98,12 @@ def test_memory_follows_the_settings() -> None:
     assert device_bytes(settings_of("gpu", tts={"device": "cpu"}))["tts"] == 0
 
 
-@pytest.mark.parametrize(("environment", "status"), [({"MISTRAL_API_KEY": "k"}, "ok"), ({}, "missing")])
-async def test_one_key_for_all_three_parts(
-    environment: dict[str, str], status: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(needs_module, "_CONNECT_LIMIT_S", 0.01)
-    (found,) = await find("key", settings_of("mistral"), environment=environment)
-    assert found.status == status
-    assert found.remedy == ("" if status == "ok" else "run: export MISTRAL_API_KEY=...")
+async def test_one_key_for_all_three_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    for environment, status in (({"MISTRAL_API_KEY": "k"}, "ok"), ({}, "missing")):
+        monkeypatch.setattr(needs_module, "_CONNECT_LIMIT_S", 0.01)
+        (found,) = await find("key", settings_of("mistral"), environment=environment)
+        assert found.status == status
+        assert found.remedy == ("" if status == "ok" else "run: export MISTRAL_API_KEY=...")
 
 
 async def test_servers_are_asked_for_a_connection_once_each() -> None:
@@ -126,9 +121,11 @@ async def test_servers_are_asked_for_a_connection_once_each() -> None:
 
 
 async def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spec, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     (found,) = await find("packages", settings_of("gpu"))
     assert found.remedy == "run: python -m pip install -c constraints.txt '.[engines]'"
+    quantized = await find("packages", settings_of("gpu", tts={"quantization": "int8"}))
+    assert [finding.found for finding in quantized] == ["torch is not installed", "torchao is not installed"]
 
 
 async def test_engines_that_take_over_are_counted() -> None:

@@ -71,6 +71,40 @@ def test_two_engines_of_one_name_are_one_error(install: Any) -> None:
     assert caught.value.lines == ("tts: two engines are called espeak, of parley and another-espeak; uninstall one",)
 
 
+WHISTLE = """
+from contextlib import nullcontext
+from typing import Literal
+from pydantic import BaseModel
+from agent.engines.spec import EngineSpec
+from tts.interface import Voice
+
+class Config(BaseModel):
+    \'\'\'Whistles.\'\'\'
+    kind: Literal["whistle"] = "whistle"
+    voice: str
+
+class Whistle:
+    sample_rate_hz = 24000
+    def __init__(self, config):
+        self.voices = (Voice(config.voice, "en", "Whistled"),)
+
+SPEC = EngineSpec(part="tts", config=Config, start=lambda config, resources: nullcontext(Whistle(config)))
+"""
+
+
+def test_voices_of_somebody_elses_engine_are_listed(install: Any, tmp_path: Path) -> None:
+    install("whistle", "whistle", WHISTLE, f"[{ENTRY_POINTS}]\ntts.whistle = whistle:SPEC\n")
+    environment = {
+        "PYTHONPATH": f"{tmp_path}:{ROOT}",
+        "PARLEY_TTS__KIND": "whistle",
+        "PARLEY_TTS__VOICE": "blackbird",
+    }
+    command = [sys.executable, "-m", "agent", "voices"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["blackbird", "en", "Whistled"]
+    assert done.stderr == ""
+
+
 def test_the_same_name_in_another_part_is_another_engine(install: Any) -> None:
     source = ROW.format(kind='Literal["espeak"] = "espeak"', part="llm")
     install("espeak-thinks", "espeak_thinks", source, f"[{ENTRY_POINTS}]\nmine = espeak_thinks:SPEC\n")

@@ -53,12 +53,13 @@ async def test_a_result_is_json() -> None:
     assert await run(tool_of(order), dish="soup") == {"dish": "soup", "size": "small", "count": 1}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [({}, "dish"), ({"dish": "soup", "size": "huge"}, "size"), ({"dish": "soup", "price": 3}, "price")],
-)
-async def test_wrong_arguments_are_told_to_the_model(arguments: dict[str, object], named: str) -> None:
-    assert (await run(tool_of(order), **arguments))["error"].startswith(f"{named}: ")
+async def test_wrong_arguments_are_told_to_the_model() -> None:
+    for arguments, named in (
+        ({}, "dish"),
+        ({"dish": "soup", "size": "huge"}, "size"),
+        ({"dish": "soup", "price": 3}, "price"),
+    ):
+        assert (await run(tool_of(order), **arguments))["error"].startswith(f"{named}: ")
 
 
 async def test_a_failing_tool_answers_without_its_secrets() -> None:
@@ -131,9 +132,9 @@ async def test_current_time_in_a_zone(tools: dict[str, CallTool]) -> None:
     assert "error" not in await run(tools["current_time"])
 
 
-@pytest.mark.parametrize("zone", ["Middle/Earth", "../etc/passwd", "\0"])
-async def test_current_time_in_no_zone(tools: dict[str, CallTool], zone: str) -> None:
-    assert "IANA" in (await run(tools["current_time"], zone=zone))["error"]
+async def test_current_time_in_no_zone(tools: dict[str, CallTool]) -> None:
+    for zone in ("Middle/Earth", "../etc/passwd", "\0"):
+        assert "IANA" in (await run(tools["current_time"], zone=zone))["error"]
 
 
 async def test_book_table(tools: dict[str, CallTool]) -> None:
