@@ -2,13 +2,18 @@
 
 from collections.abc import Mapping
 from importlib.util import find_spec
+from pathlib import Path
 
 from agent.errors import EngineUnavailable
 
+PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"  # of a checkout; an installed wheel has none
+
 
 def install_command(extra: str) -> str:
-    """The command that installs an extra of pyproject.toml."""
-    return f"python -m pip install -c constraints.txt '.[{extra}]'"
+    """The command that installs an extra of Parley, into the checkout's environment or the one of the wheel."""
+    if PROJECT.exists():
+        return f"python -m pip install -c constraints.txt '.[{extra}]'"
+    return f"python -m pip install 'parley-voice[{extra}]'"
 
 
 def missing_packages(packages: Mapping[str, str]) -> Mapping[str, str]:

@@ -13,11 +13,10 @@ from pydantic import BaseModel
 
 from agent.engines.spec import AnySpec, EngineSpec
 from agent.errors import ConfigError
-from agent.settings.config import EngineConfig, Part, Settings, settings_model
+from agent.extras import PROJECT
+from agent.settings.config import PARTS, EngineConfig, Part, Settings, settings_model
 
 ENTRY_POINTS = "parley.engines"
-
-_PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +29,7 @@ class Registry:
     broken: Sequence[str] = ()  # a line for each entry point that cannot be used
 
     def of(self, part: Part) -> Mapping[str, AnySpec]:
-        """The engines of a part by their kind, in the order in which they are offered."""
+        """The engines of a part by their kind, in its order."""
         return {spec.kind: spec for spec in self.specs if spec.part == part}
 
     def spec(self, part: Part, config: EngineConfig) -> AnySpec:
@@ -86,9 +85,9 @@ def find_entry_points() -> Sequence[EntryPoint]:
     A checkout declares ours in its pyproject.toml: what is installed for it may be older than it, or missing.
     """
     installed = entry_points(group=ENTRY_POINTS)
-    if not _PROJECT.exists():
+    if not PROJECT.exists():
         return tuple(installed)
-    project = tomllib.loads(_PROJECT.read_text(encoding="utf-8"))["project"]
+    project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
     own = [EntryPoint(name, value, ENTRY_POINTS) for name, value in project["entry-points"][ENTRY_POINTS].items()]
     return (*own, *(point for point in installed if point.dist is None or point.dist.name != project["name"]))
 
@@ -103,7 +102,7 @@ def read_registry(points: Iterable[EntryPoint]) -> Registry:
     origins: dict[tuple[Part, str], str] = {}
     broken: list[str] = []
     for point in points:
-        origin = point.dist.name if point.dist else "parley"
+        origin = point.dist.name if point.dist else "parley-voice"
         try:
             spec = _load(point)
         except (Exception, SystemExit) as error:  # importing runs the author's code, which may do anything
@@ -117,7 +116,8 @@ def read_registry(points: Iterable[EntryPoint]) -> Registry:
                 [f"{spec.part}: two engines are called {spec.kind}, of {origins[key]} and {origin}; uninstall one"]
             )
         specs[key], origins[key] = spec, origin
-    return Registry(tuple(specs.values()), tuple(broken))
+    in_order = sorted(specs.values(), key=lambda spec: (PARTS.index(spec.part), spec.kind))
+    return Registry(tuple(in_order), tuple(broken))
 
 
 def _load(point: EntryPoint) -> AnySpec:

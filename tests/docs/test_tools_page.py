@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from agent.settings.config import load_settings
+from agent.engines.configure import load_settings
+from agent.settings.config import Settings
 from agent.tools.config import ToolsConfig
 from agent.tools.toolbox import Toolbox, open_toolbox
 from pipelines.replying.tool_runs import CallTool
@@ -44,8 +45,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def tools_of(block: Mapping[str, object]) -> ToolsConfig:
-    return load_settings(None, {}, block).tools
+def settings_of(block: Mapping[str, object]) -> Settings:
+    return load_settings(None, {}, block)
+
+
+def tools_of(block: Mapping[str, object]) -> Sequence[CallTool]:
+    settings = settings_of(block)
+    return Toolbox(settings.agent.tools, settings.tools).for_call()
 
 
 def named(tools: Sequence[CallTool], name: str) -> CallTool:
@@ -57,7 +63,7 @@ async def answer(tools: Sequence[CallTool], name: str, **arguments: object) -> A
 
 
 async def test_functions(folder: Path) -> None:
-    tools = Toolbox(tools_of(USE)).for_call()
+    tools = tools_of(USE)
     assert [tool.tool.name for tool in tools] == ["end_call", "book", "opening_hours"]
     book = named(tools, "book")
     assert book.on_interruption == "finish"
@@ -70,7 +76,7 @@ async def test_functions(folder: Path) -> None:
 async def test_what_goes_wrong(folder: Path) -> None:
     (folder / "faulty.py").write_text(FAULTY)
     use = ("tables.py:book", "faulty.py:divide", "faulty.py:wait")
-    tools = Toolbox(ToolsConfig(use=use)).for_call()
+    tools = Toolbox(use, ToolsConfig()).for_call()
     for name, arguments, said in (
         ("book", {"day": "friday", "people": 13}, "twelve guests at most; larger parties call the restaurant"),
         ("book", {"day": "friday", "people": "many"}, "people: Input should be a valid integer"),
@@ -89,18 +95,18 @@ async def test_an_entry_point(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (package / "entry_points.txt").write_text(f"[parley.tools]\n{lines}\n")
     monkeypatch.syspath_prepend(folder)
     monkeypatch.delitem(sys.modules, "tables", raising=False)
-    tools = Toolbox(ToolsConfig(use=("book_a_table",))).for_call()
+    tools = Toolbox(("book_a_table",), ToolsConfig()).for_call()
     assert await answer(tools, "book", day="friday") == {"reference": "friday-2"}
 
 
 async def test_a_server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))  # where `python` is
-    async with open_toolbox(tools_of(MCP)) as toolbox:
+    async with open_toolbox((), settings_of(MCP).tools) as toolbox:
         assert await answer(toolbox.for_call(), "dish_of", day="monday") == {"result": "soup"}
 
 
 async def test_http_get_asks_the_hosts_of_the_page_only() -> None:
-    tools = Toolbox(tools_of(WEB)).for_call()
+    tools = tools_of(WEB)
     assert "api.example.org" in named(tools, "http_get").tool.description
     for url, said in (
         ("https://example.net/", "allowed are api.example.org"),

@@ -68,7 +68,9 @@ def test_two_engines_of_one_name_are_one_error(install: Any) -> None:
     install("another-espeak", "another_espeak", source, f"[{ENTRY_POINTS}]\nmine = another_espeak:SPEC\n")
     with pytest.raises(ConfigError) as caught:
         read_registry(find_entry_points())
-    assert caught.value.lines == ("tts: two engines are called espeak, of parley and another-espeak; uninstall one",)
+    assert caught.value.lines == (
+        "tts: two engines are called espeak, of parley-voice and another-espeak; uninstall one",
+    )
 
 
 WHISTLE = """
@@ -117,7 +119,7 @@ def test_ours_are_found_in_a_checkout_that_is_not_installed(monkeypatch: pytest.
 
 
 def test_ours_are_found_where_they_are_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    installed = (EntryPoint("tts.espeak", "agent.engines.synthesizers:ESPEAK", ENTRY_POINTS),)
+    installed = (EntryPoint("tts.espeak", "parley.agent.engines.synthesizers:ESPEAK", ENTRY_POINTS),)
     monkeypatch.setattr(registry_module, "entry_points", lambda group: installed)
-    monkeypatch.setattr(registry_module, "_PROJECT", tmp_path / "pyproject.toml")
+    monkeypatch.setattr(registry_module, "PROJECT", tmp_path / "pyproject.toml")
     assert [spec.kind for spec in read_registry(find_entry_points()).specs] == ["espeak"]
