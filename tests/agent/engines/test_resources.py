@@ -1,7 +1,11 @@
 """API keys come from the environment, by the name that the settings give; step loops are one a device."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from agent import extras
 from agent.engines.configure import load_settings
 from agent.engines.open import language_model_of, recognizer_of, synthesizer_of
 from agent.engines.resources import Resources
@@ -40,3 +44,27 @@ async def test_the_cloud_is_not_asked_without_one() -> None:
 async def test_the_engines_of_a_device_share_its_step_loop() -> None:
     async with Resources() as resources:
         assert await resources.step_loop("cpu") is await resources.step_loop("cpu")
+
+
+async def test_an_engine_without_its_package_is_refused_before_it_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    kinds = {"asr": {"kind": "voxtral"}, "llm": {"kind": "mistral"}, "tts": {"kind": "voxtral"}}
+    settings = load_settings(None, {}, kinds)
+    for engine_of, said in (
+        (recognizer_of, r"^asr.kind = voxtral needs torch, which is not installed; run: .* '\.\[engines\]'$"),
+        (language_model_of, r"^llm.kind = mistral needs mistralai, .*'\.\[mistral\]'$"),
+        (synthesizer_of, r"^tts.kind = voxtral needs torch, .*'\.\[engines\]'$"),
+    ):
+        async with Resources({"MISTRAL_API_KEY": "k"}) as resources:
+            with pytest.raises(EngineUnavailable, match=said):
+                await engine_of(settings, resources).__aenter__()
+
+
+async def test_a_checkpoint_that_cannot_be_read_is_an_engine_that_is_not_available(tmp_path: Path) -> None:
+    ours: dict[str, Any] = {"checkpoint": str(tmp_path), "device": "cpu"}
+    kinds = {"asr": {"kind": "voxtral"}, "llm": {"kind": "ministral"}, "tts": {"kind": "voxtral"}}
+    settings = load_settings(None, {}, {part: kind | ours for part, kind in kinds.items()})
+    for engine_of in (recognizer_of, language_model_of, synthesizer_of):
+        async with Resources() as resources:
+            with pytest.raises(EngineUnavailable, match=str(tmp_path)):
+                await engine_of(settings, resources).__aenter__()
