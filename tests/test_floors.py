@@ -39,12 +39,12 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
     "pipelines.turn_taking": (),
     "agent": FLOORS,
     "agent.settings": (
-        *("agent.errors", "agent.tools.config", "agent.engine_server.config", "agent.engines.registry"),
-        *("asr.config", "llm.config", "tts.config", "pipelines.config", "webrtc.config"),
+        *("agent.errors", "agent.tools.config", "agent.engine_server.config"),
+        *("pipelines.config", "webrtc.config"),
     ),
-    "agent.engines": (*FLOORS[1:], "agent.errors", "agent.checkpoints", "agent.settings"),
-    "agent.checkpoints": ("agent.errors",),
-    "agent.tools": ("agent.errors", "llm.interface", "pipelines.replying.tool_runs"),
+    "agent.engines": (*FLOORS[1:], "agent.errors", "agent.extras", "agent.checkpoints", "agent.settings"),
+    "agent.checkpoints": ("agent.errors", "agent.extras"),
+    "agent.tools": ("agent.errors", "agent.extras", "llm.interface", "pipelines.replying.tool_runs"),
     "agent.commands": (
         "agent.errors",
         *("asr.interface", "llm.interface", "tts.interface", "tts.spoken_text", "pipelines", "webrtc.media.pcm"),
@@ -124,6 +124,7 @@ def test_a_wrong_import_is_found() -> None:
         ("pipelines.turn_taking.machine", "import asyncio", "pipelines.turn_taking.machine is pure"),
         ("pipelines.turn_taking.machine", "from pipelines.frames import x", "pipelines.turn_taking.machine is in"),
         ("agent.settings.config", "from agent.serving.server import serve", "agent.settings.config is in"),
+        ("agent.settings.layers", "from agent.engines.registry import Registry", "agent.settings.layers is in"),
     ):
         assert [found for found in faults(module, source) if found.startswith(fault)], (module, source)
     assert not faults("asr.remote.engine", "from llm.endpoint.client import Endpoint")
