@@ -14,5 +14,5 @@ MOVED: Mapping[str, str] = {
     "call.turns": "call.turn_taking.endpointing (draft_reply, unclear_confidence, use_smart_turn: call.turn_taking)",
     "call.barge_in": "call.turn_taking.barge_in",
     "call.turn_taking.barge_in.hush_ms": "call.turn_taking.barge_in.mute_ms",
-    "tools.use": "agent.tools (those that this agent may use)",
+    "tools.use": "agent.tools",
 }
