@@ -21,6 +21,7 @@ lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/pyright --pythonpath $(BIN)/python --project pyrightconfig.tests.json
 
 bench-call: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks.call $(ARGS)

@@ -3,7 +3,8 @@
 import asyncio
 import os
 import selectors
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -15,6 +16,7 @@ T = TypeVar("T")
 
 Require = Callable[[bool, str], None]
 MISSING = "missing here: "
+PIPELINES = Path(__file__).parent / "pipelines"
 
 
 @pytest.fixture(scope="session")
@@ -75,3 +77,9 @@ def in_virtual_time() -> Callable[[Coroutine[Any, Any, T]], T]:
             return runner.run(coroutine)
 
     return run
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Asynchronous tests of tests/pipelines run in virtual time; those marked `real_time` need sockets or threads."""
+    is_virtual = PIPELINES in item.path.parents and not item.get_closest_marker("real_time")
+    return {"virtual_time": _VirtualLoop} if is_virtual else {"real_time": asyncio.new_event_loop}

@@ -14,9 +14,9 @@ from llm.interface import LanguageModel
 
 
 def _start_demo(config: DemoConfig, _: Resources) -> AbstractAsyncContextManager[LanguageModel]:
-    from llm.demo.model import DemoMind
+    from llm.demo.model import DemoModel
 
-    return nullcontext(DemoMind(config))
+    return nullcontext(DemoModel(config))
 
 
 def _start_chat(config: ChatConfig, resources: Resources) -> AbstractAsyncContextManager[LanguageModel]:

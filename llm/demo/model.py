@@ -20,7 +20,7 @@ from llm.demo.sums import work_out
 from llm.demo.words import words_of
 from llm.interface import AS_SET, ContextTooLong, Ending, Message, Reply, Sampling, TextDelta, Tool, ToolCall
 
-GREETING = "Hello! I'm Parley's demo mind. Ask me for the time, a sum or a story, and interrupt me whenever you like."
+GREETING = "Hello! I'm Parley's demo. Ask me for the time, a sum or a story, and interrupt me whenever you like."
 
 _SKILLS = (
     demo_talk.repeat,
@@ -39,7 +39,7 @@ _SKILLS = (
 _WORTH_FINISHING = 4  # words
 
 
-class DemoMind:
+class DemoModel:
     """The scripted model, for any number of calls."""
 
     def __init__(self, config: DemoConfig) -> None:

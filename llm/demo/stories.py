@@ -1,4 +1,4 @@
-"""The demo mind's stories: each about a minute long, to be enjoyed or interrupted."""
+"""The demo model's stories: each about a minute long, to be enjoyed or interrupted."""
 
 from dataclasses import dataclass
 

@@ -168,7 +168,7 @@ def chat(situation: Situation) -> DemoAnswer | None:
     """DemoAnswer what people say to be kind."""
     if situation.hears("who are you", "what are you", "your name", "are you a robot", "are you real", "are you human"):
         return DemoAnswer(
-            "I am Parley's demo mind, a small script and no real model. I know few words, but I listen while I speak. "
+            "I am Parley's demo, a small script and no real model. I know few words, but I listen while I speak. "
             "Say help to hear what I can do."
         )
     if situation.hears("help", "help me", "what can you do", "what can i say", "what can i ask", "what do you know"):

@@ -1,4 +1,4 @@
-"""Words as the demo mind hears and says them: plain lower-case words in, numbers, clock times and dates out."""
+"""Words as the demo model hears and says them: plain lower-case words in, numbers, clock times and dates out."""
 
 import re
 from collections.abc import Sequence

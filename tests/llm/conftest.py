@@ -1,4 +1,4 @@
-"""Minds for tests: a chat completions server in this process, and a tiny checkpoint, both of which know the demo mind.
+"""Language models for tests: a chat completions server in this process, and a tiny checkpoint, both of which know the demo model.
 
 The server misbehaves as it is told. The checkpoint is random but for its head, which is solved for so that each hidden
 state of the conversations it knows gives the next token.
@@ -17,7 +17,7 @@ from aiohttp import web
 from transformers import Ministral3Config, Ministral3ForCausalLM
 
 from llm.config import DemoConfig
-from llm.demo.model import DemoMind
+from llm.demo.model import DemoModel
 from llm.interface import Message, TextDelta, Tool, ToolCall
 from llm.ministral.chat_format import ChatFormat
 
@@ -25,7 +25,7 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ChatServer:
-    """Answers by `script`, one request after the other, then as the demo mind would."""
+    """Answers by `script`, one request after the other, then as the demo model would."""
 
     def __init__(self) -> None:
         self.script: list[Answer] = []
@@ -60,7 +60,7 @@ class ChatServer:
         messages = [message_of(wire) for wire in body["messages"]]
         tools = [Tool(tool["function"]["name"], "", {}) for tool in body.get("tools", ())]
         chunks = []
-        async with DemoMind(DemoConfig()).reply(messages, tools) as reply:
+        async with DemoModel(DemoConfig()).reply(messages, tools) as reply:
             async for piece in reply:
                 if isinstance(piece, TextDelta):
                     chunks.append(chunk({"content": piece.text}))
@@ -177,7 +177,7 @@ def tekken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def answer_of_the_demo(messages: tuple[Message, ...], tools: tuple[Tool, ...]) -> Message:
-    async with DemoMind(DemoConfig()).reply(messages, tools) as reply:
+    async with DemoModel(DemoConfig()).reply(messages, tools) as reply:
         pieces = [piece async for piece in reply]
     text = "".join(piece.text for piece in pieces if isinstance(piece, TextDelta))
     return Message("assistant", text, tuple(piece for piece in pieces if isinstance(piece, ToolCall)))
@@ -185,7 +185,7 @@ async def answer_of_the_demo(messages: tuple[Message, ...], tools: tuple[Tool, .
 
 @pytest.fixture(scope="session")
 def ministral_by_heart(tekken: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of transformers' Ministral 3 that gives the demo mind's answers to KNOWN."""
+    """A checkpoint of transformers' Ministral 3 that gives the demo model's answers to KNOWN."""
     folder = tmp_path_factory.mktemp("ministral")
     (folder / "tekken.json").write_text(tekken.read_text())
     chat = ChatFormat.load(folder)

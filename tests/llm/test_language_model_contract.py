@@ -1,4 +1,4 @@
-"""What `llm.interface` promises, proved for every language model; ours has learnt the demo mind's answers by heart."""
+"""What `llm.interface` promises, proved for every language model; ours has learnt the demo model's answers by heart."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from llm.config import ChatConfig, DemoConfig, MinistralConfig, MistralChatConfig
-from llm.demo.model import DemoMind
+from llm.demo.model import DemoModel
 from llm.interface import EngineUnreachable, LanguageModel, Message, TextDelta, Tool, ToolCall
 from llm.ministral.engine import MinistralLanguageModel
 from llm.remote.chat_completions import ChatModel
@@ -30,7 +30,7 @@ Open = Callable[[], AbstractAsyncContextManager[LanguageModel]]
 def open_engine(request: pytest.FixtureRequest, chat_server: Any, ministral_by_heart: Path) -> Open:
     @asynccontextmanager
     async def demo() -> AsyncIterator[LanguageModel]:
-        yield DemoMind(DemoConfig())
+        yield DemoModel(DemoConfig())
 
     @asynccontextmanager
     async def ministral() -> AsyncIterator[LanguageModel]:
@@ -68,7 +68,7 @@ async def test_a_reply_is_text_in_pieces(engine: LanguageModel) -> None:
     pieces = await pieces_of(engine, STORY)
     assert len(pieces) > 5
     assert all(isinstance(piece, TextDelta) and piece.text for piece in pieces)
-    assert "".join(piece.text for piece in pieces) == await text_of(DemoMind(DemoConfig()), STORY)
+    assert "".join(piece.text for piece in pieces) == await text_of(DemoModel(DemoConfig()), STORY)
 
 
 async def test_tool_calls_come_last_and_whole(engine: LanguageModel) -> None:
@@ -124,7 +124,7 @@ async def test_leaving_early_frees_what_was_taken(engine: LanguageModel) -> None
 async def test_a_stopped_engine_is_unreachable(open_engine: Open, request: pytest.FixtureRequest) -> None:
     async with open_engine() as engine:
         pass
-    if isinstance(engine, DemoMind):
+    if isinstance(engine, DemoModel):
         assert await text_of(engine, STORY)  # a function of its messages, which nothing can stop
         return
     with pytest.raises(EngineUnreachable, match="stopped"):

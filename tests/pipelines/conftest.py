@@ -1,12 +1,11 @@
-"""The lower half of a call without network, weights or clock: the test hands out packets and voice windows."""
+"""A call from turn taking to the heard ledger in virtual time: the test hands out windows and packets."""
 
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field, replace
-from types import TracebackType
-from typing import Any, Self
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.workers.runner import WorkerRunner
 
 from asr.interface import Transcript
-from llm.interface import LanguageModelError, Message, TextDelta, Tool, ToolCall
+from llm.interface import Tool
 from pipelines.activity import AgentActivity
 from pipelines.agent_control import AgentControl
 from pipelines.config import AgentConfig, CallConfig
@@ -33,177 +32,11 @@ from pipelines.transport import CallOutput
 from pipelines.turn_processor import TurnTaking
 from pipelines.turn_taking.inputs import WINDOW_MS, Window
 from pipelines.turn_taking.machine import TurnMachine
-from tts.interface import SpeechChunk, Voice
-from webrtc.media.speech_queue import SpeechQueue
+from tests.fakes.call import MemoryCall
+from tests.fakes.scripted import ScriptedModel, SteadySynthesizer
 
-RATE_HZ = 24_000
-PACKET_SAMPLES = 480
-CHUNK_SAMPLES = 1920  # 80 ms
-CHUNKS_PER_WORD = 4
 SILENT = AgentConfig(greeting="")
-
-
-class ManualPlayout:
-    """webrtc's playout with its real queue; the test is its clock."""
-
-    def __init__(self) -> None:
-        self._queue = SpeechQueue(capacity_samples=30 * RATE_HZ, sample_rate_hz=RATE_HZ)
-        self._advanced = asyncio.Event()
-        self.played: list[NDArray[np.float32]] = []
-
-    position_samples = property(lambda self: self._queue.position_samples)
-    written_samples = property(lambda self: self._queue.written_samples)
-    lead_samples = property(lambda self: self._queue.waiting_samples)
-    underruns = property(lambda self: self._queue.underruns)
-
-    def write(self, samples: NDArray[np.float32]) -> int:
-        return self._queue.write(samples)
-
-    def finish(self) -> None:
-        self._queue.finish()
-
-    def duck(self, gain_db: float, ramp_ms: float) -> None:
-        self._queue.set_gain(10 ** (gain_db / 20), ramp_ms=ramp_ms)
-
-    def mute(self, ramp_ms: float) -> None:
-        self._queue.mute(ramp_ms=ramp_ms)
-
-    def resume(self, ramp_ms: float) -> None:
-        self._queue.set_gain(1.0, ramp_ms=ramp_ms)
-
-    def cut(self, fade_ms: float) -> int:
-        return self._queue.cut(fade_ms=fade_ms)
-
-    async def wait_advanced(self) -> int:
-        await self._advanced.wait()
-        return self.position_samples
-
-    def tick(self) -> NDArray[np.float32]:
-        """Hand the next packet to the sender."""
-        packet = self._queue.pop(PACKET_SAMPLES)
-        self.played.append(packet)
-        self._advanced.set()
-        self._advanced = asyncio.Event()
-        return packet
-
-
-class LocalCall:
-    """The parts of webrtc's call that the output half uses."""
-
-    id = "test"
-
-    def __init__(self) -> None:
-        self.playout = ManualPlayout()
-
-
-class RampUtterance:
-    """80 ms chunks whose samples count up through the whole synthesiser, so that loss and repetition show."""
-
-    def __init__(self, owner: "RampSynthesizer", text: str) -> None:
-        self._owner = owner
-        self._chunks = owner.render(text)
-        self._next = 0
-        self._may_go = asyncio.Event()
-        self._may_go.set()
-        self.is_cancelled = False
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.cancel()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> SpeechChunk:
-        await self._may_go.wait()
-        if self.is_cancelled or self._next == len(self._chunks):
-            raise StopAsyncIteration
-        self._next += 1
-        self._owner.chunks_made += 1
-        return self._chunks[self._next - 1]
-
-    def hold(self) -> None:
-        self._may_go.clear()
-
-    def resume(self) -> None:
-        self._may_go.set()
-
-    def cancel(self) -> None:
-        self.is_cancelled = True
-        self._may_go.set()
-
-
-class RampSynthesizer:
-    """Every word takes 320 ms; sample k of everything ever rendered is k / 2^15."""
-
-    sample_rate_hz = RATE_HZ
-    voices = (Voice("test", "en"), Voice("essai", "fr"), Voice("essayeur", "fr"))
-
-    def __init__(self) -> None:
-        self.spoken: list[str] = []
-        self.voices_used: list[tuple[str, str]] = []
-        self.chunks_made = 0
-
-    def speak(self, text: str, *, voice: str, language: str) -> RampUtterance:
-        self.spoken.append(text)
-        self.voices_used.append((voice, language))
-        return RampUtterance(self, text)
-
-    def render(self, text: str) -> list[SpeechChunk]:
-        chunks: list[SpeechChunk] = []
-        position = 0
-        words = text.split(" ")
-        for index, word in enumerate(words):
-            end = position + len(word) + (index < len(words) - 1)
-            for part in range(CHUNKS_PER_WORD):
-                is_last = part == CHUNKS_PER_WORD - 1
-                samples = np.full(CHUNK_SAMPLES, 0.5, np.float32)
-                chunks.append(SpeechChunk(samples, position, end if is_last else position))
-            position = end
-        return chunks
-
-
-class ScriptedReply:
-    def __init__(self, parts: Sequence[TextDelta | ToolCall | Exception]) -> None:
-        self._parts = iter(parts)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.cancel()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> TextDelta | ToolCall:
-        part = next(self._parts, None)
-        if part is None:
-            raise StopAsyncIteration
-        if isinstance(part, Exception):
-            raise part
-        return part
-
-    def cancel(self) -> None:
-        self._parts = iter(())
-
-
-@dataclass
-class ScriptedModel:
-    """Answers with the scripts in turn and notes what it was asked."""
-
-    scripts: list[Sequence[TextDelta | ToolCall | LanguageModelError]] = field(default_factory=list)
-    asked: list[Sequence[Message]] = field(default_factory=list)
-
-    def reply(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> ScriptedReply:
-        self.asked.append(tuple(messages))
-        return ScriptedReply(self.scripts.pop(0) if self.scripts else [])
+SETTLE_S = 1e-6  # virtual: nothing that waits for a time runs, and all that is ready does
 
 
 class Events:
@@ -224,12 +57,6 @@ class Events:
         return [event["decision"] for event in self.told("decision")]
 
 
-async def settle() -> None:
-    """Let everything that is ready run; nothing here waits for time."""
-    for _ in range(200):
-        await asyncio.sleep(0)
-
-
 class Sink(FrameProcessor):
     """What observers are told the caller said."""
 
@@ -245,30 +72,28 @@ class Sink(FrameProcessor):
 
 
 class Chain:
-    """Turn-taking, reply, speech and output of one call, driven window by window and packet by packet."""
+    """Turn taking, reply, speech and output of one call, driven window by window and packet by packet."""
 
     def __init__(self, config: CallConfig, tools: Sequence[CallTool], agent: AgentConfig) -> None:
-        self.call = LocalCall()
+        self.call = MemoryCall()
         self.model = ScriptedModel()
-        self.synthesizer = RampSynthesizer()
+        self.synthesizer = SteadySynthesizer()
         self.events = Events()
         self.ended = asyncio.Event()
         self.conversation = Conversation()
         self.sink = Sink()
-        events = CallEvents([self.events])
         self.activity = activity = AgentActivity()
+        events = CallEvents([self.events])
+        playout = self.call.playout
         self.reply = ReplyService(
             self.model, self.conversation, tools, config.waiting, activity=activity, events=events
         )
-        self.speech = SpeechService(
-            self.synthesizer, self.call.playout, config.speech, agent, activity=activity, events=events
-        )
+        self.speech = SpeechService(self.synthesizer, playout, config.speech, agent, activity=activity, events=events)
         output = CallOutput(self.call, self.conversation, activity=activity, events=events, ended=self.ended)
-        self.control = AgentControl(
-            self.reply, self.speech, output, self.call.playout, activity, self.conversation, config.turn_taking.barge_in
-        )
-        self.machine = TurnMachine(config.turn_taking, onset_ms=config.vad.onset_ms)
-        turn_taking = TurnTaking(self.machine, self.control, events, recent=RecentAudio(), smart_turn=None)
+        barge_in = config.turn_taking.barge_in
+        control = AgentControl(self.reply, self.speech, output, playout, activity, self.conversation, barge_in)
+        machine = TurnMachine(config.turn_taking, onset_ms=config.vad.onset_ms)
+        turn_taking = TurnTaking(machine, control, events, recent=RecentAudio(), smart_turn=None)
         self.worker = PipelineWorker(
             Pipeline([turn_taking, self.reply, self.speech, output, self.sink]),
             enable_rtvi=False,
@@ -282,10 +107,10 @@ class Chain:
     async def push(self, *frames: Frame) -> None:
         for frame in frames:
             await self.worker.queue_frame(frame)
-        await settle()
+        await asyncio.sleep(SETTLE_S)
 
     async def voice(self, windows: int, *, is_voiced: bool = True, is_hum: bool = False) -> None:
-        """The caller makes a sound for so many windows of 32 ms, while playout goes on."""
+        """The caller makes a sound for so many windows of 32 ms, while playout stands still."""
         for number in range(windows):
             self._silence = 0
             if number == 1 and not self._is_active:
@@ -316,8 +141,8 @@ class Chain:
         """Let so many 20 ms packets leave; returns their samples."""
         out: list[NDArray[np.float32]] = []
         for _ in range(packets):
-            out.append(self.call.playout.tick())
-            await settle()
+            out.append(await self.call.playout.next_block())
+            await asyncio.sleep(SETTLE_S)
         return np.concatenate(out) if out else np.zeros(0, np.float32)
 
     async def _window(self, window: Window) -> None:
@@ -334,7 +159,7 @@ async def running(
     await runner.add_workers(chain.worker)
     async with asyncio.TaskGroup() as group:
         group.create_task(runner.run())
-        await settle()
+        await asyncio.sleep(SETTLE_S)
         try:
             yield chain
         finally:

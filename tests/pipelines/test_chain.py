@@ -200,7 +200,7 @@ async def test_a_cough_is_no_turn_whatever_the_recogniser_makes_of_it(chain: Any
 
 
 async def test_unclear_words_of_some_length_are_answered(chain: Any) -> None:
-    """The mind says kindly that it did not understand."""
+    """The model says kindly that it did not understand."""
     await chain.voice(30)
     await chain.silence(7)
     await chain.transcript("half a loaf", is_final=True, confidence=0.3)

@@ -18,7 +18,7 @@ from benchmarks.far_end.caller import Caller
 from benchmarks.far_end.material import cough, sentence
 from llm.config import DemoConfig
 from llm.demo.grammar import training_sentences
-from llm.demo.model import DemoMind
+from llm.demo.model import DemoModel
 from pipelines.call import Engines, prepare, run_call
 from pipelines.config import AgentConfig, CallConfig
 from tts.config import EspeakConfig
@@ -32,6 +32,8 @@ Event = dict[str, Any]
 
 AGENT = AgentConfig(greeting="Hello.")
 
+pytestmark = pytest.mark.real_time
+
 
 @pytest.fixture(scope="module")
 def config() -> CallConfig:
@@ -43,10 +45,10 @@ def config() -> CallConfig:
 @pytest.fixture
 async def engines() -> AsyncIterator[Engines]:
     async with (
-        SphinxRecognizer(SphinxConfig(), training_sentences()) as ears,
-        EspeakSynthesizer(EspeakConfig()) as mouth,
+        SphinxRecognizer(SphinxConfig(), training_sentences()) as recognizer,
+        EspeakSynthesizer(EspeakConfig()) as synthesizer,
     ):
-        yield Engines(ears, mouth, DemoMind(DemoConfig()))
+        yield Engines(recognizer, synthesizer, DemoModel(DemoConfig()))
 
 
 class Conversation:

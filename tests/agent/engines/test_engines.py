@@ -11,7 +11,7 @@ from agent.engines.resources import Resources
 from agent.errors import EngineUnavailable
 from asr.fallback import FallbackRecognizer
 from asr.sphinx.engine import SphinxRecognizer
-from llm.demo.model import DemoMind
+from llm.demo.model import DemoModel
 from llm.fallback import FallbackLanguageModel
 from tts.espeak.engine import EspeakSynthesizer
 from tts.fallback import FallbackSynthesizer
@@ -25,7 +25,7 @@ ESPEAK_TWICE = {"tts": {"kind": "espeak", "utterances": 1}, "fallback": {"tts": 
 async def test_an_engine_with_nobody_behind_it_is_taken_as_it_is() -> None:
     async with open_engines(load_settings(None, {"PARLEY_PROFILE": "embedded"})) as engines:
         assert isinstance(engines.recognizer, SphinxRecognizer)
-        assert isinstance(engines.language_model, DemoMind)
+        assert isinstance(engines.language_model, DemoModel)
         assert isinstance(engines.synthesizer, EspeakSynthesizer)
 
 

@@ -1,4 +1,4 @@
-"""The demo mind: what callers may say, and what it makes of being interrupted."""
+"""The demo model: what callers may say, and what it makes of being interrupted."""
 
 import json
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class Talk:
         self._results = results
 
     def say(self, words: str, *, hear_words: int | None = None) -> str:
-        """What the mind says to this."""
+        """What the model says to this."""
         self.messages.append(Message("user", words))
         answer = respond(self.messages, self._tools)
         while answer.calls:

@@ -99,3 +99,12 @@ def turns_of() -> Callable[..., Turns]:
 @pytest.fixture
 def turns(turns_of: Callable[..., Turns]) -> Turns:
     return turns_of()
+
+
+@pytest.fixture
+def speaking(turns: Turns) -> Turns:
+    """A call in which the agent answers a question."""
+    turns.says("tell me a story")
+    turns.agent_speaks()
+    turns.silence(3)
+    return turns

@@ -1,5 +1,6 @@
 """What holds of the turn machine whatever happens, in whatever order."""
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given, settings
@@ -45,8 +46,7 @@ def run(call: list[inputs.Input], machine: TurnMachine) -> list[tuple[actions.Ac
     done: list[tuple[actions.Action, ...]] = []
     for said in call:
         now_ms += WINDOW_MS * isinstance(said, inputs.Window)
-        values = {name: getattr(said, name) for name in said.__dataclass_fields__} | {"at_ms": now_ms}
-        done.append(tuple(machine.feed(type(said)(**values))))
+        done.append(tuple(machine.feed(replace(said, at_ms=now_ms))))
     return done
 
 
