@@ -1,4 +1,4 @@
-"""Language models for tests: a chat completions server in this process, and a tiny checkpoint, both of which know the demo model.
+"""Language models for tests: a chat completions server in this process, and a tiny checkpoint that knows the demo.
 
 The server misbehaves as it is told. The checkpoint is random but for its head, which is solved for so that each hidden
 state of the conversations it knows gives the next token.
