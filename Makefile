@@ -33,7 +33,7 @@ $(ENGINE_BENCHMARKS): bench-%: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks.engines.$* $(ARGS)
 
 clean:
-	rm -rf $(VENV) build dist out .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist out .hypothesis .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +18,7 @@ from agent.serving.metrics import CONTENT_TYPE, Metrics
 from agent.settings.config import Settings
 from agent.tools.toolbox import open_toolbox
 from pipelines.call import prepare, run_call
+from pipelines.events import EventSink
 from webrtc import browser
 from webrtc.browser.signalling import PATH as OFFER_PATH
 from webrtc.browser.signalling import Signalling
@@ -70,8 +71,14 @@ async def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
 
 
 @asynccontextmanager
-async def open_application(settings: Settings) -> AsyncGenerator[web.Application, None]:
+async def open_application(
+    settings: Settings, *, sinks_of: Callable[[Call], Sequence[EventSink]] = lambda _: ()
+) -> AsyncGenerator[web.Application, None]:
     """The application that takes calls, every engine warm; leaving it drains, within `server.drain_limit_s`.
+
+    Args:
+        settings: all of them.
+        sinks_of: what takes the events of a call, beside the metrics, the log and the caller's page.
 
     Raises:
         ToolUnavailable: a tool of the settings cannot be had.
@@ -92,7 +99,9 @@ async def open_application(settings: Settings) -> AsyncGenerator[web.Application
         sampler = group.create_task(lag.sample(), name="loop lag")
 
         async def run(call: Call) -> None:
-            await run_call(call, engines, settings.agent, settings.call, tools=toolbox.for_call(), sinks=[metrics])
+            await run_call(
+                call, engines, settings.agent, settings.call, tools=toolbox.for_call(), sinks=[metrics, *sinks_of(call)]
+            )
 
         calls = CallRegistry(group, admission, run=run, lag=lag, metrics=metrics)
         yield application(settings, calls, lag, metrics)

@@ -33,11 +33,13 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def running(folder: Path, source: str, *command: str, ready: str) -> AsyncIterator[ClientSession]:
-    """The example in a folder of its own, once the URL `ready` answers; Ctrl-C ends it."""
+    """The example in a folder of its own, once the URL `ready` answers; Ctrl-C ends it. It prints to `output`."""
     (folder / "shop.py").write_text(source)
+    output = (folder / "output").open("wb")
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, *command),
         cwd=folder,
+        stdout=output,
         env={
             **{name: value for name, value in os.environ.items() if not name.startswith("PARLEY_")},
             "PYTHONPATH": str(ROOT),
@@ -53,6 +55,7 @@ async def running(folder: Path, source: str, *command: str, ready: str) -> Async
             process.send_signal(signal.SIGINT)  # Ctrl-C: everything is taken down
             await process.wait()
     finally:
+        output.close()
         if process.returncode is None:
             process.kill()
         await process.wait()
@@ -86,6 +89,7 @@ async def test_inside_an_aiohttp_application(tmp_path: Path) -> None:
                 assert response.status == 200, file
         async with Caller(f"{url}/voice") as caller:
             await heard(caller, "good evening.")
+    assert "evening." in (tmp_path / "output").read_text()  # the sink was given what was heard
 
 
 async def test_beside_a_starlette_application(tmp_path: Path) -> None:
