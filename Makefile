@@ -8,7 +8,9 @@ INSTALL := $(BIN)/python .ci/install.py
 CALL_BENCHMARKS := bench-first_clause bench-draft bench-capacity bench-soak
 ENGINE_BENCHMARKS := bench-tts_cpu bench-asr_cpu bench-llm_cpu bench-gpu bench-gpu_asr
 
-.PHONY: run test lint clean bench-call $(CALL_BENCHMARKS) $(ENGINE_BENCHMARKS)
+EXTRAS := extra-engines extra-quantization extra-mistral extra-mcp
+
+.PHONY: run test lint clean $(EXTRAS) bench-call $(CALL_BENCHMARKS) $(ENGINE_BENCHMARKS)
 
 run: $(VENV)/installed-base
 	$(BIN)/parley serve $(ARGS)
@@ -22,6 +24,9 @@ lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/pyright --pythonpath $(BIN)/python --project pyrightconfig.tests.json
+
+$(EXTRAS): extra-%: $(VENV)/installed-base
+	@$(INSTALL) $*
 
 bench-call: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks.call $(ARGS)

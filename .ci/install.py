@@ -1,7 +1,7 @@
-"""Installs Parley into the environment that runs this, one line a package: `python .ci/install.py base|test`.
+"""Installs Parley into the environment that runs this, one line a package: `python .ci/install.py base|test|EXTRA`.
 
 `base` is what a call needs, all of it named in requirements.txt, so that pip resolves nothing and adds nothing.
-`test` is the extras besides.
+`test` is all extras besides, and any other name is that extra of pyproject.toml.
 """
 
 import re
@@ -20,13 +20,14 @@ INSTALLING = "Installing collected packages: "
 BASE = ("--no-deps", "--requirement", "requirements.txt", "--editable", ".")
 
 
-def extras() -> list[str]:
-    """Options of pip for every extra without Parley itself, whose needs would bring back what `base` leaves out.
+def extras(*names: str) -> list[str]:
+    """Options of pip for these extras, or for all, without Parley itself: its needs would bring back what `base` lacks.
 
     Nor may pip warn that something is left out.
     """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [line for extra in project["optional-dependencies"].values() for line in extra]
+    offered = project["optional-dependencies"]
+    wanted = [line for name in names or offered for line in offered[name]]
     others = [line for line in wanted if not line.startswith(f"{project['name']}[")]
     return ["--no-warn-conflicts", "--constraint", "constraints.txt", *others]
 
@@ -51,6 +52,8 @@ def install(options: Iterable[str]) -> int:
 
 def main(what: str) -> int:
     """Install; the exit status."""
+    if what not in ("base", "test"):
+        return install(extras(what))
     status = install(BASE)
     return install(extras()) if what == "test" and not status else status
 

@@ -12,7 +12,7 @@ PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"  # of a checkou
 def install_command(extra: str) -> str:
     """The command that installs an extra of Parley, into the checkout's environment or the one of the wheel."""
     if PROJECT.exists():
-        return f"python -m pip install -c constraints.txt '.[{extra}]'"
+        return f"make extra-{extra}"  # pip install '.[...]' would put a wheel in the place of the checkout
     return f"python -m pip install 'parley-voice[{extra}]'"
 
 

@@ -6,6 +6,7 @@ and the log are sinks; a recorder is another. `docs/events.md` is made from this
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Protocol, cast
@@ -177,6 +178,8 @@ Event = (
     | CallEnded
 )
 
+_log = logging.getLogger(__name__)
+
 CallerEvent = About | StateChanged | VoiceChanged | BargeIn | ReplyLatency | Heard | Interrupted
 """What the caller's own page is told."""
 
@@ -195,7 +198,7 @@ class CallEvents:
     """The events of one call: gives them their time and hands them to every sink."""
 
     def __init__(self, sinks: Sequence[EventSink]) -> None:
-        self._sinks = sinks
+        self._sinks = list(sinks)
         self._started_at = asyncio.get_running_loop().time()
 
     @property
@@ -204,9 +207,13 @@ class CallEvents:
         return round((asyncio.get_running_loop().time() - self._started_at) * 1000)
 
     def emit(self, event: Event) -> None:
-        """Hand an event to every sink."""
-        for sink in self._sinks:
-            sink.emit(event)
+        """Hand an event to every sink; one that raises is given no more, and the call goes on."""
+        for sink in tuple(self._sinks):
+            try:
+                sink.emit(event)
+            except Exception:
+                self._sinks.remove(sink)
+                _log.exception("%r failed at %s: it gets no more events of this call", sink, event.type)
 
 
 def to_json(event: Event) -> dict[str, Any]:

@@ -114,6 +114,7 @@ class CallOutput(FrameProcessor):
     def cut(self, wanted_epoch: int, *, fade_ms: float) -> None:
         """Silence within one packet; speech from before `wanted_epoch` is dropped from here on."""
         self._wanted_epoch = wanted_epoch
+        self._asked_at = None
         position = self._playout.cut(fade_ms)
         self._hear(self._ledger.take(position))
         if self._behind or self._ledger.has_more or self._heard:

@@ -100,7 +100,7 @@ class TurnTaking(FrameProcessor):
     async def _ask(self, smart_turn: SmartTurn, at_ms: int) -> None:
         opinion = await smart_turn.sounds_complete(self._recent.latest())
         self._question = None
-        self._step(inputs.TurnOpinion(self._machine.now_ms, at_ms, opinion))
+        await self._feed(inputs.TurnOpinion(self._machine.now_ms, at_ms, opinion))
 
     def _on_agent(self, phase: inputs.AgentPhase) -> None:
         self._step(inputs.AgentChanged(self._machine.now_ms, phase))

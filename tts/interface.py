@@ -90,7 +90,7 @@ class Synthesizer(Protocol):
 
     @property
     def sample_rate_hz(self) -> int:
-        """Rate of every chunk's samples."""
+        """Rate of every chunk's samples; calls want 24,000."""
         ...
 
     @property

@@ -16,7 +16,8 @@ _HEAD = """\
 
 What happens in a call is told as events: `pipelines/events.py` has one frozen dataclass for each, `to_json` and
 `from_json` write and read them. `t_ms` is the time of the call in ms. An `EventSink`, an object with
-`emit(event)`, takes them as they happen: give it to `run_call(..., sinks=[...])`. It must return at once.
+`emit(event)`, takes them as they happen: give it to `open_application(..., sinks_of=...)`, as [embedding](embedding.md)
+shows. It must return at once.
 
 A caller's page gets those marked with * over the data channel, as RTVI server messages:
 `{"type": "parley", "event": TYPE, "t_ms": ..., ...}`.

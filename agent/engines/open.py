@@ -10,10 +10,12 @@ from agent.engines.about import describe_engines
 from agent.engines.registry import Registry, installed_engines
 from agent.engines.resources import Resources
 from agent.engines.start import start_engines
+from agent.errors import EngineUnavailable
 from agent.settings.config import PARTS, Part, Settings
 from asr.interface import Recognizer
 from llm.interface import LanguageModel
 from tts.interface import Synthesizer
+from webrtc.interface import PLAYOUT_RATE_HZ
 
 if TYPE_CHECKING:
     from pipelines.call import Engines
@@ -41,6 +43,10 @@ async def open_engines(settings: Settings, registry: Registry | None = None) -> 
         language_model_of(settings, resources, registry) as language_model,
         synthesizer_of(settings, resources, registry) as synthesizer,
     ):
+        if (rate_hz := synthesizer.sample_rate_hz) != PLAYOUT_RATE_HZ:
+            raise EngineUnavailable(
+                f"tts.kind = {settings.tts.kind} speaks at {rate_hz} Hz, calls want {PLAYOUT_RATE_HZ}; resample there"
+            )
         for part in PARTS:
             _log.info("%s: %s", part.upper(), ", then ".join(config.kind for config in settings.chain(part)))
         yield Engines(recognizer, synthesizer, language_model, about=describe_engines(settings, registry))

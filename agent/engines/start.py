@@ -49,8 +49,8 @@ async def start_engines(
                     there[place] = engine
                     _log.info("%s: %s has started and is in its place again", name, kinds[place])
                     await asyncio.Event().wait()  # until everything is stopped
-            except _ERRORS as error:
-                _log.debug("%s: %s still does not start: %s", name, kinds[place], error)
+            except Exception as error:
+                _log.debug("%s: %s still does not start: %r", name, kinds[place], error)
 
     async with AsyncExitStack() as stack:
         for place, start in enumerate(starts):

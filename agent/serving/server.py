@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
 
@@ -94,19 +94,22 @@ async def open_application(
     async with (
         open_toolbox(settings.agent.tools, settings.tools) as toolbox,
         open_engines(settings) as engines,
-        asyncio.TaskGroup() as group,
+        AsyncExitStack() as stack,
     ):
-        sampler = group.create_task(lag.sample(), name="loop lag")
+        tasks = AsyncExitStack()  # closed by itself: a task group would wrap the errors of the application's holder
+        stack.push_async_callback(tasks.aclose)
+        group = await tasks.enter_async_context(asyncio.TaskGroup())
+        tasks.callback(group.create_task(lag.sample(), name="loop lag").cancel)
 
         async def run(call: Call) -> None:
-            await run_call(
-                call, engines, settings.agent, settings.call, tools=toolbox.for_call(), sinks=[metrics, *sinks_of(call)]
-            )
+            sinks = [metrics, *sinks_of(call)]
+            await run_call(call, engines, settings.agent, settings.call, tools=toolbox.for_call(), sinks=sinks)
 
         calls = CallRegistry(group, admission, run=run, lag=lag, metrics=metrics)
-        yield application(settings, calls, lag, metrics)
-        await calls.drain(settings.server.drain_limit_s)
-        sampler.cancel()
+        try:
+            yield application(settings, calls, lag, metrics)
+        finally:
+            await calls.drain(settings.server.drain_limit_s)
 
 
 def application(settings: Settings, calls: CallRegistry, lag: LoopLag, metrics: Metrics) -> web.Application:

@@ -4,6 +4,7 @@ Only a hint: on synthetic voices it judges half of the complete sentences incomp
 """
 
 import asyncio
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pipecat.audio.turn.smart_turn.local_smart_turn_v3 import LocalSmartTurnAnalyzerV3
+
+_log = logging.getLogger(__name__)
 
 COMPLETE_PROBABILITY = 0.5
 WAIT_SECONDS = 1.0  # a later answer is of no use
@@ -24,12 +27,15 @@ class SmartTurn:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="smart-turn")
 
     async def sounds_complete(self, samples: NDArray[np.float32]) -> bool | None:
-        """Whether the last seconds, 16 kHz [n] in [-1, 1], end a thought; None if the answer comes too late."""
+        """Whether the last seconds, 16 kHz [n] in [-1, 1], end a thought; None if that cannot be said in time."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(WAIT_SECONDS):
                 answer = await loop.run_in_executor(self._thread, self._analyzer._predict_endpoint, samples)
         except TimeoutError:
+            return None
+        except Exception as error:  # a hint is not worth a call
+            _log.warning("Smart Turn gave no answer: %r", error)
             return None
         return float(answer["probability"]) >= COMPLETE_PROBABILITY
 

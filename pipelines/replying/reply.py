@@ -11,7 +11,14 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, cast
 
-from pipecat.frames.frames import Frame, LLMFullResponseEndFrame, LLMFullResponseStartFrame, LLMRunFrame, LLMTextFrame
+from pipecat.frames.frames import (
+    Frame,
+    InterruptionFrame,
+    LLMFullResponseEndFrame,
+    LLMFullResponseStartFrame,
+    LLMRunFrame,
+    LLMTextFrame,
+)
 from pipecat.processors.frame_processor import FrameDirection
 from pipecat.services.ai_service import AIService
 from pipecat.services.settings import ServiceSettings
@@ -52,7 +59,7 @@ class ReplyService(AIService):
         self._tool_runs = ToolRuns(tools, conversation, events, self._spawn)
         self._may_act = asyncio.Event()  # run tools
         self._may_act.set()
-        self._drops = 0  # a reply that was begun before the latest is not wanted any more
+        self._is_dropping = False  # until the interruption has passed: what was asked before it is not answered
 
     def keep_back(self) -> None:
         """The next reply is a draft: generate it, but run no tool before `release`."""
@@ -64,7 +71,7 @@ class ReplyService(AIService):
 
     def drop(self) -> None:
         """What is being generated is not wanted: until the interruption reaches it, it must still run no tool."""
-        self._drops += 1
+        self._is_dropping = True
         self._may_act = asyncio.Event()
         self._may_act.set()
 
@@ -78,28 +85,30 @@ class ReplyService(AIService):
         """Reply when asked to; pass everything else on."""
         await super().process_frame(frame, direction)
         if isinstance(frame, LLMRunFrame):
-            await self._respond()
-        else:
-            if isinstance(frame, LLMFullResponseStartFrame):
-                self._activity.add_response()
-            await self.push_frame(frame, direction)
+            if not self._is_dropping:
+                await self._respond()
+            return
+        if isinstance(frame, InterruptionFrame):
+            self._is_dropping = False
+        elif isinstance(frame, LLMFullResponseStartFrame):
+            self._activity.add_response()
+        await self.push_frame(frame, direction)
 
     async def _respond(self) -> None:
         self._activity.set_replying(True)
         may_act = self._may_act
-        drops = self._drops
         ends_call = False
         try:
             messages = list(self._conversation.messages)
             for _ in range(MAX_TOOL_ROUNDS):
-                spoken, calls = await self._generate(messages, drops)
+                spoken, calls = await self._generate(messages)
                 if not calls:
                     break
                 await may_act.wait()
                 results = await self._tool_runs.run(
                     calls,
                     slow_after_s=self._config.filler_after_ms / 1000,
-                    on_slow=partial(self._fill, drops, has_spoken=bool(spoken.strip())),
+                    on_slow=partial(self._fill, has_spoken=bool(spoken.strip())),
                 )
                 ends_call = ends_call or self._tool_runs.end_call(calls)
                 messages.append(Message("assistant", spoken, tool_calls=tuple(calls)))
@@ -111,11 +120,11 @@ class ReplyService(AIService):
         finally:
             self._activity.set_replying(False)
 
-    async def _generate(self, messages: list[Message], drops: int) -> tuple[str, list[ToolCall]]:
+    async def _generate(self, messages: list[Message]) -> tuple[str, list[ToolCall]]:
         """One pass of the model: speaks the text as it comes, returns it and the tool calls."""
         text: list[str] = []
         calls: list[ToolCall] = []
-        await self._begin_response(drops)
+        await self._begin_response()
         try:
             async with AsyncExitStack() as stack:
                 async for part in await self._open(messages, stack):
@@ -147,15 +156,15 @@ class ReplyService(AIService):
     def _spawn(self, run: Coroutine[Any, Any, str]) -> asyncio.Task[str]:
         return cast(asyncio.Task[str], self.create_task(run))
 
-    async def _begin_response(self, drops: int) -> None:
-        if drops == self._drops:
+    async def _begin_response(self) -> None:
+        if not self._is_dropping:
             self._activity.add_response()
         await self.push_frame(LLMFullResponseStartFrame())
 
-    async def _fill(self, drops: int, *, has_spoken: bool) -> None:
+    async def _fill(self, *, has_spoken: bool) -> None:
         """Say that it takes a moment, unless the model has just said so itself."""
         if has_spoken or not self._config.filler:
             return
-        await self._begin_response(drops)
+        await self._begin_response()
         await self.push_frame(LLMTextFrame(self._config.filler))
         await self.push_frame(LLMFullResponseEndFrame())

@@ -116,6 +116,7 @@ class SpeechService(AIService):
             The first epoch that is still wanted.
         """
         self._epoch += 1
+        self._may_sound.set()
         self._is_accepting = False
         self._is_dropping = True
         self._is_held = False

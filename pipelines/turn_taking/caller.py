@@ -78,10 +78,15 @@ class CallerState:
         """The transcripts that are still to come are of no interest any more."""
         self.ignored = self.due
 
+    @property
+    def silence_ms(self) -> int:
+        """How long ago the caller was last heard to speak."""
+        return self.now_ms - self.last_speech_ms
+
     def silence(self, words: str) -> Silence:
         """The silence as it is now, after these words."""
         return Silence(
-            silence_ms=self.now_ms - self.last_speech_ms,
+            silence_ms=self.silence_ms,
             words=words,
             is_transcribed=self.due == 0,
             sounds_complete=self.sounds_complete,

@@ -70,7 +70,8 @@ class TurnMachine:
             case inputs.Onset():
                 self._on_onset()
             case inputs.Pause():
-                self._on_pause()
+                self._caller.pause()
+                self._ask_turn_model()
             case inputs.Words():
                 self._on_words(said)
             case inputs.TurnOpinion():
@@ -104,8 +105,7 @@ class TurnMachine:
         if self._state is State.LISTENING:
             self._begin_turn("")
 
-    def _on_pause(self) -> None:
-        self._caller.pause()
+    def _ask_turn_model(self) -> None:
         if self._uses_turn_model and self._state is State.CALLER_TURN and not self._caller.is_asking:
             self._caller.is_asking = True
             self._todo.append(actions.AskTurnModel(self._caller.last_speech_ms))
@@ -114,6 +114,8 @@ class TurnMachine:
         self._caller.is_asking = False
         if opinion.asked_at_ms == self._caller.last_speech_ms:
             self._caller.sounds_complete = opinion.sounds_complete
+        elif self._caller.is_paused:
+            self._ask_turn_model()  # that was of an earlier pause
 
     def _on_words(self, words: inputs.Words) -> None:
         is_wanted = self._caller.take_transcript(is_final=words.is_final)
@@ -152,22 +154,30 @@ class TurnMachine:
         if self._drafted not in (None, words):
             self._withdraw_draft()
         if is_turn_over(silence, self._config.endpointing):
-            self._end_turn(words, silence.silence_ms)
-        elif self._config.draft_reply and self._drafted is None and may_be_over(silence):
+            self._end_turn(words)
+        elif (
+            self._config.draft_reply
+            and self._drafted is None
+            and may_be_over(silence)
+            and self._agent is AgentPhase.IDLE
+        ):
             self._drafted = words
             self._ask(actions.Draft(words))
 
-    def _end_turn(self, words: str, silence_ms: int) -> None:
-        self._caller.ignore_due()
-        if self._has_reported_interim:
-            self._report(self._turn.saying, is_final=True)
-        self._todo.append(actions.EndTurn(silence_ms, is_answered=bool(words)))
+    def _end_turn(self, words: str) -> None:
+        self._close_turn(is_answered=bool(words))
         if self._drafted is not None:
             self._todo.append(actions.Release())
         elif words:
             self._ask(actions.Ask(words))
         self._drafted = None
         self._set_state(self._agent_state)
+
+    def _close_turn(self, *, is_answered: bool) -> None:
+        self._caller.ignore_due()
+        if self._has_reported_interim:
+            self._report(self._turn.saying, is_final=True)
+        self._todo.append(actions.EndTurn(self._caller.silence_ms, is_answered))
 
     def _withdraw_draft(self) -> None:
         """The caller goes on: what was prepared is dropped, unheard."""
@@ -201,11 +211,8 @@ class TurnMachine:
     def _judge_voice(self, evidence: Evidence) -> None:
         decision = decide(evidence, self._state, self._config.barge_in)
         match decision:
-            case actions.Duck():
-                self._set_state(State.DUCKED)
-                self._todo.append(decision)
-            case actions.Mute():
-                self._set_state(State.MUTED)
+            case actions.Duck() | actions.Mute():
+                self._set_state(State.DUCKED if decision.type == "duck" else State.MUTED)
                 self._todo.append(decision)
             case actions.Resume():
                 self._resume(decision)
@@ -234,10 +241,13 @@ class TurnMachine:
 
     def _agent_finished_first(self) -> None:
         """The agent fell silent by itself while the caller's voice was being weighed: it is a turn like any other."""
-        words = (self._evidence.words or "") if self._evidence else ""
-        self._let_pass(actions.Resume("the agent had finished", self._evidence.age_ms if self._evidence else 0))
-        if words or not self._caller.is_paused:
-            self._begin_turn(words)
+        evidence = self._evidence or Evidence()
+        decision = actions.Resume("the agent had finished", evidence.age_ms)
+        if evidence.words or not self._caller.is_paused:
+            self._let_pass(decision)
+            self._begin_turn(evidence.words or "")
+        else:
+            self._resume(decision)
 
     def _let_pass(self, decision: actions.Resume) -> None:
         """End the evidence; an agent that was lowered goes on."""
@@ -262,7 +272,15 @@ class TurnMachine:
 
     def _on_typed(self, typed: inputs.Typed) -> None:
         self._withdraw_draft()
-        self._todo.append(actions.Ask(typed.text) if typed.wants_reply else actions.Note(typed.text))
+        if not typed.wants_reply:
+            self._todo.append(actions.Note(typed.text))
+            return
+        if self._state is State.CALLER_TURN:  # what was said so far stands before the text
+            self._close_turn(is_answered=True)
+            self._todo += [actions.Note(words)] if (words := self._turn.words) else []
+        self._ask(actions.Ask(typed.text))
+        if self._state in (State.LISTENING, State.CALLER_TURN):
+            self._set_state(self._agent_state)
 
     def _on_cancel(self) -> None:
         self._todo.append(actions.Stop(is_draft=self._drafted is not None))

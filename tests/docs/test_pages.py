@@ -33,6 +33,7 @@ def test_paths_are_in_the_checkout() -> None:
 
 def test_make_targets_are_in_the_makefile() -> None:
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
+    targets |= set(re.findall(r"extra-\w+", (ROOT / "Makefile").read_text()))
     named = {target for _, target in found(r"(?m)(?:^\$ |`)make ([\w-]+)")}
     assert {"run", "test", "lint"} <= named <= targets
 
@@ -45,3 +46,10 @@ def test_commands_are_commands(capsys: pytest.CaptureFixture[str]) -> None:
             main([command, "--help"])
         assert ended.value.code == 0, command
     assert "usage: parley" in capsys.readouterr().out
+
+
+def test_what_the_examples_import_is_declared_to_stay() -> None:
+    declared = set(re.findall(r"(?m)^\| `(parley[\w.]+)` \|", (ROOT / "docs" / "embedding.md").read_text()))
+    imported = {module for _, module in found(r"(?m)^from (parley[\w.]*) import")}
+    assert imported
+    assert imported <= declared

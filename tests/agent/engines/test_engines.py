@@ -110,3 +110,11 @@ async def test_when_no_engine_of_a_part_starts_every_cause_is_named() -> None:
             EngineUnavailable, match=r"TTS engine starts: omni: .*:1/v1.* no connection.*; omni: .*:2/v1"
         ):
             await synthesizer_of(load_settings(None, {}, two), resources).__aenter__()
+
+
+async def test_a_synthesizer_of_another_rate_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its voice would be heard at the wrong pitch."""
+    monkeypatch.setattr(EspeakSynthesizer, "sample_rate_hz", 22_050)
+    with pytest.raises(EngineUnavailable, match="espeak speaks at 22050 Hz, calls want 24000"):
+        async with open_engines(load_settings(None, {"PARLEY_PROFILE": "embedded"})):
+            pass

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+import pytest
 import pytest_asyncio
 from aiohttp import ClientSession
 
@@ -11,7 +12,7 @@ from agent.engines.configure import load_settings
 from agent.serving.calls import CallRegistry
 from agent.serving.loop_lag import MIN_SAMPLES, LoopLag
 from agent.serving.metrics import Metrics
-from agent.serving.server import PAGE, application
+from agent.serving.server import PAGE, application, open_application
 from webrtc.http.server import serve_http
 from webrtc.interface import Call
 
@@ -107,3 +108,10 @@ async def test_refused_offers_are_counted_by_reason(server: Running) -> None:
     value = server.metrics.registry.get_sample_value
     assert value("parley_calls_refused_total", {"reason": "bad offer"}) == 3
     assert value("parley_calls_refused_total", {"reason": "rate"}) == 1
+
+
+async def test_an_error_of_whoever_holds_the_application_comes_out_as_it_is() -> None:
+    """Not in a group: an application that embeds this one catches its own errors by type."""
+    with pytest.raises(LookupError, match="of the host"):
+        async with open_application(load_settings(None, {"PARLEY_PROFILE": "embedded"})):
+            raise LookupError("of the host")

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import numpy as np
-from pipecat.frames.frames import InterruptionFrame
+from pipecat.frames.frames import InterruptionFrame, LLMMessagesAppendFrame
 
 from llm.interface import Message, TextDelta, ToolCall
 from pipelines.config import CallConfig
@@ -112,3 +112,27 @@ async def test_drafts_can_be_switched_off(chain_of: ChainOf) -> None:
         assert not chain.model.asked
         await chain.silence(10)
         assert len(chain.model.asked) == 1
+
+
+async def test_the_reply_that_follows_a_withdrawn_draft_is_heard(chain: Any) -> None:
+    """It was never drafted itself: the words stop in mid-thought, or come so late that the turn ends with them."""
+    chain.model.scripts = [[TextDelta("Never heard.")], [TextDelta("Heard.")]]
+    await says_and_pauses(chain, "tell me a story")
+    await chain.voice(20)
+    await chain.silence(7)
+    await chain.transcript("about a", is_final=True)
+    await chain.silence(45)
+    assert len(chain.model.asked) == 2
+    await chain.play(40)
+    assert [event["text"] for event in chain.events.told("heard")] == ["Heard. "]
+
+
+async def test_text_that_is_typed_over_a_draft_is_answered(chain: Any) -> None:
+    chain.model.scripts = [[TextDelta("Never heard.")], [TextDelta("Heard.")]]
+    await says_and_pauses(chain, "tell me a story")
+    await chain.push(LLMMessagesAppendFrame(messages=[{"role": "user", "content": "shorter"}], run_llm=True))
+    await chain.silence(20)
+    await chain.play(40)
+    assert [event["text"] for event in chain.events.told("heard")] == ["Heard. "]
+    assert [content for role, content in spoken_to(chain) if role == "user"] == ["tell me a story", "shorter"]
+    assert len(chain.model.asked) == 2

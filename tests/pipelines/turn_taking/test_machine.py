@@ -188,10 +188,11 @@ def test_the_turn_model_is_asked_once_a_pause_and_heard_for_that_pause_alone(tur
     turns.silence(6)
     assert turns.take() == []  # it has not answered yet
     turns.feed(inputs.TurnOpinion(turns.now_ms, spoke_until_ms, sounds_complete=True))
+    assert turns.take() == ["ask_turn_model"]  # that opinion was of the pause before
     turns.words("what time is it")
     turns.words("please")
     turns.silence(3)
-    assert turns.take() == ["report", "report"]  # that opinion was of the pause before
+    assert turns.take() == ["report", "report"]
     turns.silence(5)
     assert turns.take() == ["end_turn", "ask"]
 
@@ -239,7 +240,31 @@ def test_typed_text_withdraws_a_draft(turns: Any) -> None:
     turns.words("what time is it")
     turns.take()
     turns.feed(inputs.Typed(turns.now_ms, "never mind", wants_reply=True))
-    assert turns.take() == ["withdraw", "ask"]
+    assert turns.only(actions.Note) == [actions.Note("what time is it")]
+    assert turns.take() == ["withdraw", "end_turn", "note", "ask"]
+    assert turns.state is State.THINKING
+    turns.silence(20)
+    assert turns.take() == []
+
+
+def test_text_typed_while_the_caller_speaks_ends_the_turn(turns: Any) -> None:
+    """Else the reply would be spoken over a caller who is not listened to."""
+    turns.voice(10)
+    turns.take()
+    turns.feed(inputs.Typed(turns.now_ms, "hello", wants_reply=True))
+    assert turns.take() == ["end_turn", "ask"]
+    turns.agent(AgentPhase.THINKING)
+    turns.voice(20)
+    assert turns.take() == ["duck", "mute", "cut", "begin_turn"]
+
+
+def test_no_draft_stops_what_the_agent_is_saying(turns: Any) -> None:
+    turns.voice(10)
+    turns.agent(AgentPhase.SPEAKING)
+    turns.silence(7)
+    turns.words("what time is it")
+    turns.silence(15)
+    assert turns.take() == ["begin_turn", "report", "end_turn", "ask"]
 
 
 def test_a_client_that_cancels_a_draft_still_gets_its_reply(turns: Any) -> None:

@@ -61,6 +61,7 @@ def test_whatever_happens(call: list[inputs.Input]) -> None:
     machine = new()
     is_turn = is_lowered = is_drafted = is_asking = False
     for said, done in zip(call, run(call, machine), strict=True):
+        is_asking = is_asking and not isinstance(said, inputs.TurnOpinion)
         for action in done:
             match action:
                 case actions.BeginTurn():
@@ -97,8 +98,6 @@ def test_whatever_happens(call: list[inputs.Input]) -> None:
                     is_asking = True
                 case _:
                     pass
-        if isinstance(said, inputs.TurnOpinion):
-            is_asking = False
     assert is_turn == (machine.state is State.CALLER_TURN)
     assert is_lowered == (machine.state in (State.DUCKED, State.MUTED))
 

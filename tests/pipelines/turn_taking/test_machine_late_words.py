@@ -48,6 +48,17 @@ def test_words_of_one_voice_may_come_during_the_next(speaking: Any) -> None:
     assert speaking.take() == ["cut", "begin_turn", "report"]
 
 
+def test_words_may_come_after_the_agent_has_finished(speaking: Any) -> None:
+    """It ended between the caller's pause and the final words: they are judged all the same."""
+    speaking.voice(13)
+    speaking.silence(7)
+    speaking.agent(AgentPhase.IDLE)
+    speaking.silence(1)
+    assert speaking.take() == ["duck", "mute", "resume"]
+    speaking.words("stop please")
+    assert speaking.take() == ["cut", "begin_turn", "report"]
+
+
 def test_late_words_of_a_turn_are_not_judged_by_a_voice_before_it(speaking: Any) -> None:
     speaking.voice(13)
     speaking.silence(14)  # let pass; its words never come
