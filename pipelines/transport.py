@@ -31,6 +31,7 @@ from pipelines.frames import CallerAudioFrame, EndCallFrame, SpokenAudioFrame
 from pipelines.replying.conversation import Conversation
 from pipelines.speaking.heard import HeardLedger
 from webrtc.interface import Call, CallClosed, Playout
+from webrtc.media.pcm import from_pcm16, to_pcm16
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class CallInput(FrameProcessor):
 
     async def _read_audio(self) -> None:
         async for frame in self._call.microphone:
-            pcm = (np.clip(frame.samples, -1.0, 1.0) * 32767.0).astype(np.int16).tobytes()
+            pcm = to_pcm16(frame.samples).tobytes()
             end_samples = frame.position_samples + len(frame.samples)
             await self.push_frame(CallerAudioFrame(pcm, MICROPHONE_RATE_HZ, 1, end_samples=end_samples))
 
@@ -156,7 +157,7 @@ class CallOutput(FrameProcessor):
         await self.push_frame(frame, direction)
 
     async def _play(self, frame: SpokenAudioFrame) -> None:
-        samples = np.frombuffer(frame.audio, dtype=np.int16).astype(np.float32) / 32767.0
+        samples = from_pcm16(np.frombuffer(frame.audio, dtype=np.int16))
         start = self._playout.write(samples)
         self._ledger.add(frame.text, start, start + len(samples))
         self._work.set()

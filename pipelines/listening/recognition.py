@@ -18,6 +18,7 @@ from pipecat.services.settings import ServiceSettings
 from asr.interface import Recognition, RecognitionError, Recognizer, Transcript
 from pipelines.events import CallEvents, EngineFailed
 from pipelines.frames import CallerAudioFrame, TranscriptFrame
+from webrtc.media.pcm import from_pcm16
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class RecognitionService(AIService):
 
     def _push(self, frame: CallerAudioFrame) -> None:
         if self._stream:
-            self._stream.push(np.frombuffer(frame.audio, dtype=np.int16).astype(np.float32) / 32768.0)
+            self._stream.push(from_pcm16(np.frombuffer(frame.audio, dtype=np.int16)))
 
     async def _listen(self) -> None:
         """Keep a stream open and publish what it hears; a failed one costs the words of one turn, not the call."""

@@ -14,6 +14,7 @@ from pipelines.frames import CallerAudioFrame, VadWindowFrame
 from pipelines.listening.silero import SAMPLE_RATE_HZ, WINDOW_SAMPLES, SileroStream
 from pipelines.listening.voicing import SibilantDetector, Voicing, measure_voicing
 from pipelines.turn_taking.inputs import WINDOW_MS, Window
+from webrtc.media.pcm import from_pcm16
 
 SAMPLES_PER_MS = SAMPLE_RATE_HZ // 1000
 MEMORY_SAMPLES = 8 * SAMPLE_RATE_HZ  # what Smart Turn listens to
@@ -70,7 +71,7 @@ class RecentAudio:
         """The last samples in [-1, 1], at most the ring."""
         count = min(self._end, MEMORY_SAMPLES)
         positions = np.arange(self._end - count, self._end) % MEMORY_SAMPLES
-        return self._ring[positions].astype(np.float32) / 32768.0
+        return from_pcm16(self._ring[positions])
 
 
 class Detection(FrameProcessor):
@@ -98,7 +99,7 @@ class Detection(FrameProcessor):
         self.recent.append(samples)
         self._pending = np.concatenate((self._pending, samples))
         while len(self._pending) >= WINDOW_SAMPLES:
-            window = self._pending[:WINDOW_SAMPLES].astype(np.float32) / 32768.0
+            window = from_pcm16(self._pending[:WINDOW_SAMPLES])
             self._pending = self._pending[WINDOW_SAMPLES:]
             await self._judge_window(window, frame.end_samples - len(self._pending))
 

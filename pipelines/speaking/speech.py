@@ -9,7 +9,6 @@ import logging
 from contextlib import suppress
 from dataclasses import dataclass
 
-import numpy as np
 from pipecat.frames.frames import (
     Frame,
     InterruptionFrame,
@@ -33,6 +32,7 @@ from pipelines.speaking.languages import SpokenLanguage
 from tts.interface import SpeechChunk, SynthesisError, Synthesizer, Utterance
 from tts.spoken_text import spoken
 from webrtc.interface import CallClosed, Playout
+from webrtc.media.pcm import to_pcm16
 
 logger = logging.getLogger(__name__)
 
@@ -219,12 +219,11 @@ class SpeechService(AIService):
             self._utterance = None
 
     async def _push(self, chunk: SpeechChunk, text: str, epoch: int) -> None:
-        samples = np.clip(chunk.samples, -1.0, 1.0)
-        pcm = (samples * 32767.0).astype(np.int16).tobytes()
+        pcm = to_pcm16(chunk.samples).tobytes()
         piece = text[chunk.text_start : chunk.text_end]
         if piece and chunk.text_end == len(text):
             piece += " "  # the white space between clauses is not spoken text
-        self._pushed_samples += len(samples)
+        self._pushed_samples += len(chunk.samples)
         await self.push_frame(SpokenAudioFrame(pcm, self._synthesizer.sample_rate_hz, 1, text=piece, epoch=epoch))
 
     async def _until_wanted(self, epoch: int) -> None:
