@@ -60,7 +60,7 @@ def _packages() -> Finding:
     missing = sorted(name for name in _required() if not _is_installed(name))
     if not missing:
         return Finding("packages", "ok", "all installed")
-    remedy = f"python -m pip install -c constraints.txt {' '.join(missing)}"
+    remedy = f"python -m pip install {' '.join(missing)}"
     return Finding("packages", "missing", f"not installed: {', '.join(missing)}", remedy)
 
 

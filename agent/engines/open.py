@@ -4,7 +4,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from agent.engines.about import describe_engines
 from agent.engines.registry import Registry, installed_engines
@@ -19,6 +19,8 @@ from webrtc.interface import PLAYOUT_RATE_HZ
 
 if TYPE_CHECKING:
     from pipelines.call import Engines
+
+Engine = TypeVar("Engine")
 
 _log = logging.getLogger(__name__)
 
@@ -52,40 +54,45 @@ async def open_engines(settings: Settings, registry: Registry | None = None) -> 
         yield Engines(recognizer, synthesizer, language_model, about=describe_engines(settings, registry))
 
 
-@asynccontextmanager
-async def recognizer_of(
+def recognizer_of(
     settings: Settings, resources: Resources, registry: Registry | None = None
-) -> AsyncGenerator[Recognizer, None]:
+) -> AbstractAsyncContextManager[Recognizer]:
     """The chosen recognizer, with those behind it that take over when it fails; stopped on leaving."""
     from asr.fallback import FallbackRecognizer
 
-    kinds, starts = _starts("asr", settings, resources, registry)
-    async with start_engines("asr", kinds, starts) as engines:
-        yield engines[0] if len(kinds) == 1 else FallbackRecognizer(engines)
+    return _open_part("asr", FallbackRecognizer, settings, resources, registry)
 
 
-@asynccontextmanager
-async def language_model_of(
+def language_model_of(
     settings: Settings, resources: Resources, registry: Registry | None = None
-) -> AsyncGenerator[LanguageModel, None]:
+) -> AbstractAsyncContextManager[LanguageModel]:
     """The chosen language model, with those behind it that take over when it fails; stopped on leaving."""
     from llm.fallback import FallbackLanguageModel
 
-    kinds, starts = _starts("llm", settings, resources, registry)
-    async with start_engines("llm", kinds, starts) as engines:
-        yield engines[0] if len(kinds) == 1 else FallbackLanguageModel(engines)
+    return _open_part("llm", FallbackLanguageModel, settings, resources, registry)
 
 
-@asynccontextmanager
-async def synthesizer_of(
+def synthesizer_of(
     settings: Settings, resources: Resources, registry: Registry | None = None
-) -> AsyncGenerator[Synthesizer, None]:
+) -> AbstractAsyncContextManager[Synthesizer]:
     """The chosen synthesizer, with those behind it that take over when it fails; stopped on leaving."""
     from tts.fallback import FallbackSynthesizer
 
-    kinds, starts = _starts("tts", settings, resources, registry)
-    async with start_engines("tts", kinds, starts) as engines:
-        yield engines[0] if len(kinds) == 1 else FallbackSynthesizer(engines)
+    return _open_part("tts", FallbackSynthesizer, settings, resources, registry)
+
+
+@asynccontextmanager
+async def _open_part(
+    part: Part,
+    fallback: Callable[[list[Engine]], Engine],
+    settings: Settings,
+    resources: Resources,
+    registry: Registry | None,
+) -> AsyncGenerator[Engine, None]:
+    """A part's only engine, or all that start behind one another."""
+    kinds, starts = _starts(part, settings, resources, registry)
+    async with start_engines(part, kinds, starts) as engines:
+        yield engines[0] if len(kinds) == 1 else fallback(engines)
 
 
 def _starts(

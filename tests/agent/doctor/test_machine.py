@@ -38,7 +38,7 @@ async def test_a_missing_package_names_the_command(monkeypatch: pytest.MonkeyPat
     found = await find("packages")
     assert found.status == "missing"
     assert found.found == "not installed: surely-not-installed"
-    assert found.remedy == "python -m pip install -c constraints.txt surely-not-installed"
+    assert found.remedy == "python -m pip install surely-not-installed"
 
 
 async def test_an_old_python(monkeypatch: pytest.MonkeyPatch) -> None:

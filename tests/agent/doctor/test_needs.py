@@ -123,7 +123,7 @@ async def test_servers_are_asked_for_a_connection_once_each() -> None:
 async def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
     (found,) = await find("packages", settings_of("gpu"))
-    assert found.remedy == "run: python -m pip install -c constraints.txt '.[engines]'"
+    assert found.remedy == "run: make extra-engines"
     quantized = await find("packages", settings_of("gpu", tts={"quantization": "int8"}))
     assert [finding.found for finding in quantized] == ["torch is not installed", "torchao is not installed"]
 

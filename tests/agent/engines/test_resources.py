@@ -51,9 +51,9 @@ async def test_an_engine_without_its_package_is_refused_before_it_is_imported(mo
     kinds = {"asr": {"kind": "voxtral"}, "llm": {"kind": "mistral"}, "tts": {"kind": "voxtral"}}
     settings = load_settings(None, {}, kinds)
     for engine_of, said in (
-        (recognizer_of, r"^asr.kind = voxtral needs torch, which is not installed; run: .* '\.\[engines\]'$"),
-        (language_model_of, r"^llm.kind = mistral needs mistralai, .*'\.\[mistral\]'$"),
-        (synthesizer_of, r"^tts.kind = voxtral needs torch, .*'\.\[engines\]'$"),
+        (recognizer_of, r"^asr.kind = voxtral needs torch, which is not installed; run: make extra-engines$"),
+        (language_model_of, r"^llm.kind = mistral needs mistralai, .*make extra-mistral$"),
+        (synthesizer_of, r"^tts.kind = voxtral needs torch, .*make extra-engines$"),
     ):
         async with Resources({"MISTRAL_API_KEY": "k"}) as resources:
             with pytest.raises(EngineUnavailable, match=said):
