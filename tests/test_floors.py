@@ -45,7 +45,7 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
     "pipelines.replying": (*CALL, "llm.interface", "pipelines.config", "pipelines.frames"),
     "agent": FLOORS,
     "agent.settings": (
-        *("agent.errors", "agent.tools.config", "agent.engine_server.config"),
+        *("agent.errors", "agent.tools.config"),
         *("pipelines.config", "webrtc.config"),
     ),
     "agent.engines": (*FLOORS[1:], "agent.errors", "agent.extras", "agent.checkpoints", "agent.settings"),

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from aiohttp import web
 
-from agent.engine_server.config import EngineServerConfig
+from agent.settings.engine_server import EngineServerConfig
 from webrtc.http.errors import RequestRefused
 from webrtc.http.origins import Origins
 from webrtc.http.proxies import TrustedProxies

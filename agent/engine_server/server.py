@@ -10,7 +10,6 @@ from aiohttp.typedefs import Middleware
 
 from agent.engine_server.access import Access
 from agent.engine_server.chat.routes import ChatRoutes
-from agent.engine_server.config import EngineServerConfig
 from agent.engine_server.errors import error_object
 from agent.engine_server.metrics import CONTENT_TYPE, EngineMetrics
 from agent.engine_server.models import Models
@@ -21,6 +20,7 @@ from agent.engines.resources import Resources
 from agent.serving.gc_pauses import freeze_gc
 from agent.serving.lifetime import serve_until_stopped
 from agent.settings.config import Settings
+from agent.settings.engine_server import EngineServerConfig
 from asr.interface import Recognizer
 from llm.interface import LanguageModel
 from tts.interface import Synthesizer

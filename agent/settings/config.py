@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Protocol, Union, get_args, runtime_c
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, create_model
 
-from agent.engine_server.config import EngineServerConfig
+from agent.settings.engine_server import EngineServerConfig
 from agent.settings.profiles import AUTO, PROFILES
 from agent.tools.config import ToolsConfig
 from pipelines.config import AgentConfig, CallConfig

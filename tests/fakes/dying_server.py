@@ -8,9 +8,9 @@ from typing import Self
 from aiohttp import web
 
 from agent.engine_server.access import Access
-from agent.engine_server.config import EngineServerConfig
 from agent.engine_server.models import Model, Models
 from agent.engine_server.server import application
+from agent.settings.engine_server import EngineServerConfig
 from asr.interface import Recognizer
 from llm.interface import AS_SET, Ending, LanguageModel, Message, Reply, Sampling, TextDelta, Tool, ToolCall
 from tts.interface import SpeechChunk, Synthesizer, Utterance

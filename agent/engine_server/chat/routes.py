@@ -10,10 +10,10 @@ from aiohttp import web
 
 from agent.engine_server.chat.request import ChatRequest
 from agent.engine_server.chat.stop_strings import StoppedReply
-from agent.engine_server.config import EngineServerConfig
 from agent.engine_server.errors import engine_errors, error_object, refusal_of
 from agent.engine_server.metrics import EngineMetrics
 from agent.engine_server.models import Model
+from agent.settings.engine_server import EngineServerConfig
 from llm.interface import Ending, LanguageModel, LanguageModelError, Reply, TextDelta, ToolCall
 from webrtc.http.bodies import read_json
 from webrtc.http.streaming import StreamedResponse

@@ -14,11 +14,11 @@ from typing import Any
 from aiohttp import web
 
 from agent.engine_server.audio import encode, resample, wav_header
-from agent.engine_server.config import EngineServerConfig
 from agent.engine_server.errors import engine_errors, error_object, refusal_of
 from agent.engine_server.metrics import EngineMetrics
 from agent.engine_server.models import Model
 from agent.engine_server.speech.request import SAMPLE_RATE_HZ, SpeechRequest
+from agent.settings.engine_server import EngineServerConfig
 from tts.interface import SynthesisError, Synthesizer, Utterance, Voice
 from webrtc.http.bodies import read_json
 from webrtc.http.errors import RequestRefused

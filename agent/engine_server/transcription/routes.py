@@ -5,13 +5,13 @@ from typing import Any, Protocol
 
 from aiohttp import WSCloseCode, web
 
-from agent.engine_server.config import EngineServerConfig
 from agent.engine_server.errors import refusal_of
 from agent.engine_server.metrics import EngineMetrics
 from agent.engine_server.models import Model
 from agent.engine_server.transcription.mistral import MistralDialect
 from agent.engine_server.transcription.transcriber import Delta, Done, Failed, TooMuchAudio, Transcriber
 from agent.engine_server.transcription.vllm import VllmDialect
+from agent.settings.engine_server import EngineServerConfig
 from asr.interface import RecognitionError, Recognizer
 from webrtc.http.errors import RequestRefused
 from webrtc.http.sockets import JsonSocket, JsonSockets, NotJson

@@ -12,9 +12,9 @@ from aiohttp import ClientSession, ClientTimeout
 from numpy.typing import NDArray
 
 from agent.engine_server.access import Access
-from agent.engine_server.config import EngineServerConfig
 from agent.engine_server.models import Model, Models
 from agent.engine_server.server import application
+from agent.settings.engine_server import EngineServerConfig
 from asr.interface import RecognitionError, Transcript
 from llm.interface import Ending, Message, Sampling, TextDelta, Tool, ToolCall
 from tts.interface import SpeechChunk, Voice, VoiceNotFound
