@@ -52,10 +52,10 @@ def write_package(root: Path, target: Path) -> None:
             continue
         copy = target / source.relative_to(root)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes(rewritten(source, root) if source.suffix == ".py" else source.read_bytes())
+        copy.write_bytes(rewrite_imports(source, root) if source.suffix == ".py" else source.read_bytes())
 
 
-def rewritten(path: Path, root: Path) -> bytes:
+def rewrite_imports(path: Path, root: Path) -> bytes:
     """The file's text with `parley.` before every import of a package of ours.
 
     Raises:

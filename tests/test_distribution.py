@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession, ClientTimeout
 
-from hatch_build import PACKAGES, CannotRewrite, rewritten
+from hatch_build import PACKAGES, CannotRewrite, rewrite_imports
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "webrtc" / "browser" / "page"
@@ -190,7 +190,7 @@ def test_imports_are_rewritten_where_they_stand(tmp_path: Path) -> None:
         ("settings = 'llm.kind', 'agent.tools'", "settings = 'llm.kind', 'agent.tools'"),
     ):
         source.write_text(before)
-        assert rewritten(source, ROOT).decode() == after
+        assert rewrite_imports(source, ROOT).decode() == after
 
 
 def test_what_cannot_be_rewritten_ends_the_build(tmp_path: Path) -> None:
@@ -206,4 +206,4 @@ def test_what_cannot_be_rewritten_ends_the_build(tmp_path: Path) -> None:
     ):
         source.write_text(text)
         with pytest.raises(CannotRewrite, match=re.escape(f"{source}:1")):
-            rewritten(source, ROOT)
+            rewrite_imports(source, ROOT)

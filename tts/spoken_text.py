@@ -61,7 +61,7 @@ _ENDS_ALONE = re.compile(r"^\s*(?:#{1,6}\s|\|)")
 _ENDED = re.compile(r"[.!?…:;,。！？،؛؟।][\"'”’»)\]*_~]*\s*$")
 
 
-def spoken(text: str) -> str:
+def to_spoken_text(text: str) -> str:
     """The words to speak of a text or of one of its clauses; "" if there are none."""
     text = _CODE_BLOCK.sub("", text)
     text = re.sub(rf"[{_INVISIBLE}]", "", text)

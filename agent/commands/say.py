@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from agent.errors import CommandError
 from tts.interface import Synthesizer
-from tts.spoken_text import spoken
+from tts.spoken_text import to_spoken_text
 
 
 class Sink(AbstractAsyncContextManager["Sink"], Protocol):
@@ -63,7 +63,7 @@ async def say(synthesizer: Synthesizer, text: str, *, voice: str, language: str,
     samples = 0
     async with sink:
         asked = time.perf_counter()
-        async with synthesizer.speak(spoken(text), voice=voice, language=language) as utterance:
+        async with synthesizer.speak(to_spoken_text(text), voice=voice, language=language) as utterance:
             async for chunk in utterance:
                 waited_s += time.perf_counter() - asked
                 first_audio_s = first_audio_s or waited_s

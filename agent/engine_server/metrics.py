@@ -55,23 +55,23 @@ class EngineMetrics:
         finally:
             gauge.dec()
 
-    def answered(self, route: str, status: str) -> None:
+    def count_answer(self, route: str, status: str) -> None:
         """A request was answered so; `gone` if its client left before."""
         self._requests.labels(route, status).inc()
 
-    def first_output(self, route: str, seconds: float) -> None:
+    def observe_first_output(self, route: str, seconds: float) -> None:
         """The first piece of an answer took this long."""
         self._first_output.labels(route).observe(seconds)
 
-    def spoken(self, seconds: float) -> None:
-        """So much speech was synthesized."""
+    def count_spoken(self, seconds: float) -> None:
+        """So much speech was synthesized, in seconds."""
         self._spoken.inc(seconds)
 
-    def heard(self, seconds: float) -> None:
-        """So much audio was taken."""
+    def count_heard(self, seconds: float) -> None:
+        """So much audio was taken, in seconds."""
         self._heard.inc(seconds)
 
-    def utterance(self) -> None:
+    def count_utterance(self) -> None:
         """A transcription was completed."""
         self._utterances.inc()
 

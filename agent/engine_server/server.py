@@ -118,7 +118,7 @@ def application(
 def _guard(access: Access, metrics: EngineMetrics) -> Middleware:
     """Around every request: admission, errors in JSON, and counting."""
 
-    async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
         if not request.path.startswith(_PROTECTED):
             return await handler(request)
         if request.path in _FREE_OF_CHARGE:
@@ -135,10 +135,10 @@ def _guard(access: Access, metrics: EngineMetrics) -> Middleware:
         status = str(_SOCKET if request.headers.get("Upgrade", "").lower() == "websocket" else GONE)
         try:
             with metrics.in_progress(route):
-                response = await answer(request, partial(admitted, handler=handler), describe=error_object)
+                response = await answer(request, partial(admit, handler=handler), describe=error_object)
             status = str(response.status)
             return response
         finally:
-            metrics.answered(route, status)
+            metrics.count_answer(route, status)
 
     return guard

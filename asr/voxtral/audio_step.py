@@ -21,7 +21,7 @@ from asr.voxtral.stem import Tails
 from asr.voxtral.timing import KEPT_SAMPLES, LEFT_PAD, STEP_SAMPLES
 from llm.runtime.backend import StepTokens
 from llm.runtime.loop.captured_step import CapturedStep
-from llm.runtime.loop.transfer import SlotList, pinned
+from llm.runtime.loop.transfer import SlotList, pin
 
 FAILED = -1  # in place of a token: the row's numbers were not finite
 
@@ -64,7 +64,7 @@ class AudioBatch:
         self.slots = slots
         self._penalty = penalty
         self._selected = SlotList(size, slots.count, device)
-        self._host_samples = pinned(torch.zeros((size, STEP_SAMPLES)), device)
+        self._host_samples = pin(torch.zeros((size, STEP_SAMPLES)), device)
         self._samples = self._host_samples.to(device, copy=True)
         self.result = torch.zeros(size, dtype=torch.int64, device=device)
         self.parts = (self.run,)

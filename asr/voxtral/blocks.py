@@ -88,7 +88,7 @@ class BlockCutter:
         ]
 
 
-def replayed(blocks: list[AudioBlock]) -> list[AudioBlock]:
+def lead_with_silence(blocks: list[AudioBlock]) -> list[AudioBlock]:
     """Blocks of a turn's middle as a stream hears them that begins with the first: after a block of silence."""
     first = blocks[0]
     silence = np.zeros(STEP_SAMPLES, np.float32)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from llm.runtime.architecture import DecoderConfig
 from llm.runtime.backend import StepTokens, run_layers
 from llm.runtime.layers import LayerShape, RMSNorm, TransformerLayer, rotary_frequencies, rotation
-from llm.runtime.weights.checkpoint import interleaved
-from llm.runtime.weights.loading import Part, Recipe, under
+from llm.runtime.weights.checkpoint import interleave
+from llm.runtime.weights.loading import Part, Recipe, nest
 
 FRAMES = 4  # of one step: 80 ms
 
@@ -108,7 +108,7 @@ class Encoder(nn.Module):
         """Where the parameters come from."""
         recipes = {"norm.weight": Recipe.of(names.norm, self.config.dim)}
         for layer in range(self.config.n_layers):
-            recipes |= under(f"layers.{layer}", _layer_recipes(LayerShape.of(self.config), names, layer))
+            recipes |= nest(f"layers.{layer}", _layer_recipes(LayerShape.of(self.config), names, layer))
         return recipes
 
 
@@ -119,7 +119,7 @@ def _layer_recipes(shape: LayerShape, names: EncoderNames, layer: int) -> dict[s
         return names.part(layer, leaf, kind, *size)
 
     def ordered(rows: Tensor) -> Tensor:
-        return rows if names.is_interleaved else interleaved(rows, shape.head_dim)
+        return rows if names.is_interleaved else interleave(rows, shape.head_dim)
 
     def fused_weight(parts: Sequence[Tensor]) -> Tensor:
         query, key, value = parts

@@ -24,7 +24,7 @@ from llm.runtime.weights.checkpoint import (
     read_json,
     weight_files,
 )
-from llm.runtime.weights.loading import Recipe, load_parameters, under
+from llm.runtime.weights.loading import Recipe, load_parameters, nest
 
 EMBEDDING_MODULE = "mm_streams_embeddings.embedding_module."
 DELAY_PERIOD = 10_000.0
@@ -187,13 +187,13 @@ class VoxtralRealtime(nn.Module):
     def _consolidated_recipes(self) -> dict[str, Recipe]:
         e = EMBEDDING_MODULE
         return (
-            under("stem", self.stem.recipes(lambda conv: f"{e}whisper_encoder.conv_layers.{int(conv[-1]) - 1}.conv"))
-            | under("encoder", self.encoder.recipes(CONSOLIDATED_ENCODER))
-            | under(
+            nest("stem", self.stem.recipes(lambda conv: f"{e}whisper_encoder.conv_layers.{int(conv[-1]) - 1}.conv"))
+            | nest("encoder", self.encoder.recipes(CONSOLIDATED_ENCODER))
+            | nest(
                 "adapter",
                 self.adapter.recipes(f"{e}audio_language_projection.0", f"{e}audio_language_projection.2"),
             )
-            | under("decoder", self.decoder.recipes(f"{e}tok_embeddings.weight"))
+            | nest("decoder", self.decoder.recipes(f"{e}tok_embeddings.weight"))
         )
 
     def _hugging_face_recipes(self, checkpoint: Checkpoint) -> dict[str, Recipe]:
@@ -207,8 +207,8 @@ class VoxtralRealtime(nn.Module):
             is_interleaved=False,
         )
         return (
-            under("stem", self.stem.recipes(lambda conv: f"{top}audio_tower.embedder.{conv}"))
-            | under("encoder", self.encoder.recipes(names))
-            | under("adapter", self.adapter.recipes(f"{projector}1", f"{projector}2"))
-            | under("decoder", self.decoder.recipes())
+            nest("stem", self.stem.recipes(lambda conv: f"{top}audio_tower.embedder.{conv}"))
+            | nest("encoder", self.encoder.recipes(names))
+            | nest("adapter", self.adapter.recipes(f"{projector}1", f"{projector}2"))
+            | nest("decoder", self.decoder.recipes())
         )

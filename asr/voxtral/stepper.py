@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from asr.voxtral.audio_step import FAILED, AudioBatch, BlankPenalty, hear
-from asr.voxtral.blocks import AudioBlock, TurnEnd, replayed
+from asr.voxtral.blocks import AudioBlock, TurnEnd, lead_with_silence
 from asr.voxtral.slots import ListeningSlots
 from asr.voxtral.stream import ERRORS, ListeningRequest
 from asr.voxtral.timing import STEP_SAMPLES
@@ -151,7 +151,7 @@ class ListeningStepper(RequestStepper[ListeningRequest, ListeningSlots]):
         self.counters.restarts += 1
         self._slots.free(request.slot)
         self._slots.start(request.slot, request.delay)
-        request.items.extendleft(reversed(replayed(list(request.recent))))
+        request.items.extendleft(reversed(lead_with_silence(list(request.recent))))
         request.recent.clear()
         request.blanks = 0
 

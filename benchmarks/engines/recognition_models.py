@@ -33,7 +33,7 @@ RELEASED: Mapping[str, Any] = {
 }  # fmt: skip
 
 
-def scaled(*, decoder: Mapping[str, int], encoder: Mapping[str, int], vocabulary: int) -> dict[str, Any]:
+def scale_down(*, decoder: Mapping[str, int], encoder: Mapping[str, int], vocabulary: int) -> dict[str, Any]:
     """The released params.json with smaller networks; hidden layers keep their ratio."""
     params = deepcopy(dict(RELEASED))
     params |= {**decoder, "hidden_dim": 3 * decoder["dim"], "vocab_size": vocabulary}
@@ -43,12 +43,12 @@ def scaled(*, decoder: Mapping[str, int], encoder: Mapping[str, int], vocabulary
     return params
 
 
-MIDDLE = scaled(
+MIDDLE = scale_down(
     decoder={"dim": 512, "n_layers": 6, "head_dim": 64, "n_heads": 12, "n_kv_heads": 3},
     encoder={"dim": 208, "n_layers": 8, "head_dim": 32, "n_heads": 10},
     vocabulary=4096,
 )
-TINY = scaled(
+TINY = scale_down(
     decoder={"dim": 64, "n_layers": 2, "head_dim": 16, "n_heads": 4, "n_kv_heads": 1},
     encoder={"dim": 32, "n_layers": 2, "head_dim": 16, "n_heads": 3},
     vocabulary=256,

@@ -39,7 +39,7 @@ RELEASED: Mapping[str, Any] = {
 VOICE = "neutral_female"
 
 
-def scaled(*, dim: int, layers: int, heads: int, kv_heads: int, head_dim: int, codec_dim: int) -> dict[str, Any]:
+def scale_down(*, dim: int, layers: int, heads: int, kv_heads: int, head_dim: int, codec_dim: int) -> dict[str, Any]:
     """The released params.json with smaller networks; hidden layers keep their ratio."""
     params = deepcopy(dict(RELEASED))
     sizes = {"dim": dim, "head_dim": head_dim, "hidden_dim": 3 * dim, "n_heads": heads, "n_kv_heads": kv_heads}
@@ -53,8 +53,8 @@ def scaled(*, dim: int, layers: int, heads: int, kv_heads: int, head_dim: int, c
     return params
 
 
-MIDDLE = scaled(dim=512, layers=6, heads=8, kv_heads=2, head_dim=64, codec_dim=256)
-TINY = scaled(dim=64, layers=2, heads=4, kv_heads=1, head_dim=16, codec_dim=64)
+MIDDLE = scale_down(dim=512, layers=6, heads=8, kv_heads=2, head_dim=64, codec_dim=256)
+TINY = scale_down(dim=64, layers=2, heads=4, kv_heads=1, head_dim=16, codec_dim=64)
 
 
 def random_model(params: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> VoxtralTTS:

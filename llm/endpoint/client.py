@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from llm.endpoint.config import EndpointConfig
 from llm.endpoint.errors import EndpointRefused, EndpointUnreachable, refusal
 from llm.endpoint.keep_warm import KeepWarm
-from llm.endpoint.retry import retried
+from llm.endpoint.retry import retry
 
 _HEARTBEAT_S = 10.0  # a web socket whose peer is gone says so within 1.5 of these
 _CLOSE_TIMEOUT_S = 0.5  # for the closing handshake of a web socket; then the connection is dropped
@@ -130,7 +130,7 @@ class Endpoint:
         Raises:
             EndpointError: no answer, an error, or no JSON.
         """
-        async with self._answered("GET", path) as answer:
+        async with self._request("GET", path) as answer:
             try:
                 async with asyncio.timeout(self._config.stall_timeout_s):
                     return json.loads(b"".join([block async for block in answer.blocks()]))
@@ -146,7 +146,7 @@ class Endpoint:
         Raises:
             EndpointError: no answer or an error.
         """
-        async with self._answered("POST", path, body) as answer:
+        async with self._request("POST", path, body) as answer:
             yield answer
 
     @asynccontextmanager
@@ -182,11 +182,11 @@ class Endpoint:
         return self._session
 
     @asynccontextmanager
-    async def _answered(
+    async def _request(
         self, method: str, path: str, body: Mapping[str, Any] | None = None
     ) -> AsyncGenerator[HttpAnswer, None]:
         url = self._config.url(path)
-        response = await retried(lambda: self._send(method, url, body), self._config.retry_limit_s)
+        response = await retry(lambda: self._send(method, url, body), self._config.retry_limit_s)
         try:
             yield HttpAnswer(url, response)
         finally:

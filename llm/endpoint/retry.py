@@ -13,7 +13,7 @@ _FIRST_PAUSE_S = 0.05
 _GROWTH = 2.0
 
 
-async def retried(attempt: Callable[[], Awaitable[T]], limit_s: float) -> T:
+async def retry(attempt: Callable[[], Awaitable[T]], limit_s: float) -> T:
     """What the attempt returns, as soon as it does; tried again for up to `limit_s` where that may help.
 
     The server's own wish (Retry-After) is followed if there is time for it; else waits double, a random part less, so

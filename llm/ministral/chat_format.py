@@ -111,7 +111,7 @@ class ChatFormat:
         from mistral_common.protocol.instruct.request import ChatCompletionRequest  # noqa: PLC0415
 
         request = ChatCompletionRequest(
-            messages=[_converted(message) for message in exchange],
+            messages=[_to_chat_message(message) for message in exchange],
             tools=[_tool(*tool) for tool in json.loads(tools)] if tools else None,
         )
         encoded = self._instruct.encode_instruct(self._normalizer.from_chat_completion_request(request))
@@ -132,7 +132,7 @@ def _exchanges(messages: Sequence[Message]) -> Iterator[tuple[Message, ...]]:
         yield tuple(exchange)
 
 
-def _converted(message: Message) -> "ChatMessage":
+def _to_chat_message(message: Message) -> "ChatMessage":
     from mistral_common.protocol.instruct import messages, tool_calls  # noqa: PLC0415
 
     match message.role:

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from llm.config import MistralChatConfig
 from llm.endpoint.errors import EndpointError, EndpointUnreachable, refusal
 from llm.endpoint.keep_warm import KeepWarm
-from llm.endpoint.retry import retried
+from llm.endpoint.retry import retry
 from llm.interface import AS_SET, Message, Reply, Sampling, TextDelta, Tool
 from llm.remote.chat_completions import Pieces, RemoteReply
 from llm.remote.stream import Chunk, ReplyAssembler
@@ -54,7 +54,7 @@ class MistralChat:
                 timeout_ms=round(1000 * max(config.answer_timeout_s, config.stall_timeout_s)),
             )
             try:
-                await retried(self._greet, config.retry_limit_s)
+                await retry(self._greet, config.retry_limit_s)
             except EndpointError as error:
                 raise language_model_error(error) from None
             await stack.enter_async_context(self._warm)
@@ -91,7 +91,7 @@ class MistralChat:
 
     @asynccontextmanager
     async def _open(self, request: dict[str, Any]) -> AsyncGenerator[Pieces, None]:
-        stream = await retried(lambda: self._send(request), self._config.retry_limit_s)
+        stream = await retry(lambda: self._send(request), self._config.retry_limit_s)
         try:
             async with stream, aclosing(stream.generator), aclosing(self._read(stream)) as reply:
                 yield reply

@@ -16,7 +16,7 @@ from llm.runtime.attention import Segment, attend_padded, attend_segments, write
 from llm.runtime.backend import StepTokens, run_layers
 from llm.runtime.cache import PagedCache
 from llm.runtime.layers import LayerShape, RMSNorm, TransformerLayer, linear, multiply, rotary_frequencies, rotation
-from llm.runtime.weights.loading import Recipe, under
+from llm.runtime.weights.loading import Recipe, nest
 
 
 class DelayCondition(nn.Module):
@@ -139,7 +139,7 @@ class Decoder(nn.Module):
             recipes["output.weight"] = Recipe.of("output.weight", config.vocab_size, config.dim)
         for index in range(config.n_layers):
             layer = TransformerLayer.recipes(LayerShape.of(config), f"layers.{index}.")
-            recipes |= under(f"layers.{index}", layer)
+            recipes |= nest(f"layers.{index}", layer)
             if config.ada_norm_dim:
                 stem, width = f"layers.{index}.ada_rms_norm_t_cond", config.ada_norm_dim
                 recipes[f"delay.{index}.down.weight"] = Recipe.of(f"{stem}.0.weight", width, config.dim)

@@ -30,7 +30,7 @@ from pipelines.frames import EndCallFrame, SpokenAudioFrame
 from pipelines.speaking.clauses import ClauseSplitter
 from pipelines.speaking.languages import SpokenLanguage
 from tts.interface import SpeechChunk, SynthesisError, Synthesizer, Utterance
-from tts.spoken_text import spoken
+from tts.spoken_text import to_spoken_text
 from webrtc.interface import CallClosed, Playout
 from webrtc.media.pcm import to_pcm16
 
@@ -189,7 +189,7 @@ class SpeechService(AIService):
         await self.push_frame(border)
 
     async def _speak_clause(self, clause: str, epoch: int) -> None:
-        text = spoken(clause).strip()
+        text = to_spoken_text(clause).strip()
         if not text:
             return
         language = self._language.of(text)

@@ -2,7 +2,7 @@
 
 import time
 
-from tts.spoken_text import spoken
+from tts.spoken_text import to_spoken_text
 
 EXAMPLES = {
     "plain": ("Hello there, how are you?", "Hello there, how are you?"),
@@ -78,7 +78,7 @@ EXAMPLES = {
 
 
 def test_spoken() -> None:
-    found = {name: spoken(written) for name, (written, _) in EXAMPLES.items()}
+    found = {name: to_spoken_text(written) for name, (written, _) in EXAMPLES.items()}
     assert found == {name: expected for name, (_, expected) in EXAMPLES.items()}
 
 
@@ -86,16 +86,16 @@ def test_what_is_spoken_stays_as_it_is() -> None:
     texts = [expected for _, expected in EXAMPLES.values()]
     settled = [text for text in texts if "* " not in text and "<" not in text]  # an escaped mark, once read, is a mark
     assert len(settled) > len(texts) / 2
-    assert [spoken(text) for text in settled] == settled
+    assert [to_spoken_text(text) for text in settled] == settled
 
 
 def test_a_stream_of_clauses_is_spoken_like_the_whole() -> None:
     clauses = ("So, **here ", "it is:** the *best*, ", "and [only](https://e.org) one.")
-    assert " ".join(spoken(clause) for clause in clauses) == spoken("".join(clauses))
+    assert " ".join(to_spoken_text(clause) for clause in clauses) == to_spoken_text("".join(clauses))
 
 
 def test_thousands_of_open_marks_are_read_in_linear_time() -> None:
     started_s = time.process_time()
     for mark in ("*", "[", "http://", "www.", "_a", "| ", "<a", "<!--", "`", "# ", "- ", "[a]("):
-        spoken(mark * 3000)
+        to_spoken_text(mark * 3000)
     assert time.process_time() - started_s < 10.0  # a fraction of a second; minutes if one of them is quadratic

@@ -16,7 +16,7 @@ PADDING_MULTIPLE = 128  # of the embedding table and the semantic head
 EMBEDDING = "mm_audio_embeddings.audio_codebook_embeddings.embeddings.weight"
 
 
-def padded(size: int) -> int:
+def pad_size(size: int) -> int:
     """The next multiple of the padding."""
     return -(-size // PADDING_MULTIPLE) * PADDING_MULTIPLE
 
@@ -63,7 +63,7 @@ class Codebooks:
     @property
     def table_rows(self) -> int:
         """Rows of the embedding table."""
-        return padded(self.semantic_codes + self.acoustic * (self.acoustic_levels + SPECIALS))
+        return pad_size(self.semantic_codes + self.acoustic * (self.acoustic_levels + SPECIALS))
 
     def frame(self, semantic: Tensor, latent: Tensor) -> Tensor:
         """The codes [B, K] of semantic codes [B] and final latents [B, A]: each value's nearest level in [-1, 1].

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from llm.runtime.layers import FeedForward, LayerShape, RMSNorm, TransformerLayer, linear
-from llm.runtime.weights.loading import Recipe, under
-from tts.voxtral.codebooks import EMPTY, Codebooks, padded
+from llm.runtime.weights.loading import Recipe, nest
+from tts.voxtral.codebooks import EMPTY, Codebooks, pad_size
 
 PREFIX = "acoustic_transformer."
 NORM_EPS = 1e-5  # not in params.json
@@ -113,7 +113,7 @@ class FlowHead(nn.Module):
         self.layers = nn.ModuleList(TransformerLayer(config.layer, device, dtype) for _ in range(config.n_layers - 1))
         self.readout = Readout(config.layer, device, dtype)
         self.norm = RMSNorm(dim, config.layer.norm_eps, device, dtype)
-        semantic_rows = padded(codebooks.semantic_codes)
+        semantic_rows = pad_size(codebooks.semantic_codes)
         self.semantic_codebook_output = linear(config.input_dim, semantic_rows, device, dtype)
         self.acoustic_codebook_output = linear(dim, codebooks.acoustic, device, dtype)
         self.requires_grad_(False)
@@ -165,8 +165,8 @@ class FlowHead(nn.Module):
             if isinstance(module, nn.Linear | RMSNorm)
         }
         for index in range(last):
-            recipes |= under(f"layers.{index}", TransformerLayer.recipes(shape, f"{PREFIX}layers.{index}."))
-        return recipes | under("readout", Readout.recipes(shape, f"{PREFIX}layers.{last}."))
+            recipes |= nest(f"layers.{index}", TransformerLayer.recipes(shape, f"{PREFIX}layers.{index}."))
+        return recipes | nest("readout", Readout.recipes(shape, f"{PREFIX}layers.{last}."))
 
 
 def time_embedding(times: Tensor, dim: int) -> Tensor:

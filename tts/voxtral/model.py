@@ -12,7 +12,7 @@ from llm.runtime.architecture import DecoderConfig
 from llm.runtime.decoder import Decoder
 from llm.runtime.tokenizer import Tekken
 from llm.runtime.weights.checkpoint import Checkpoint, CheckpointIncomplete, TensorMismatch, read_json
-from llm.runtime.weights.loading import Recipe, load_parameters, under
+from llm.runtime.weights.loading import Recipe, load_parameters, nest
 from tts.interface import Voice
 from tts.voices import PRESETS, voice_of
 from tts.voxtral.codebooks import Codebooks, CodeEmbedding
@@ -117,10 +117,10 @@ class VoxtralTTS(nn.Module):
     def recipes(self) -> dict[str, Recipe]:
         """Where the parameters come from: every tensor of the released file."""
         return (
-            under("backbone", self.backbone.recipes(TEXT_EMBEDDING))
-            | under("flow", self.flow.recipes())
-            | under("embedding", self.embedding.recipes())
-            | under("codec", self.codec.recipes())
+            nest("backbone", self.backbone.recipes(TEXT_EMBEDDING))
+            | nest("flow", self.flow.recipes())
+            | nest("embedding", self.embedding.recipes())
+            | nest("codec", self.codec.recipes())
         )
 
     def _add_voice(self, name: str, rows: Tensor) -> None:

@@ -88,7 +88,7 @@ class Signalling:
         call = self._calls.get(body.pc_id or "")
         if call is not None and body.pc_id is not None:
             if not body.restart_pc:
-                return _answer(body.pc_id, await _answered(call, offer))
+                return _answer(body.pc_id, await _answer_offer(call, offer))
             await call.close()
         return await self._new_call(offer)
 
@@ -102,7 +102,7 @@ class Signalling:
             stack.push_async_callback(call.close)
             self._calls[pc_id] = call
             call.when_closed(lambda: self._calls.pop(pc_id, None))
-            answer = await _answered(call, offer)
+            answer = await _answer_offer(call, offer)
             self._check_admission()  # others may have come in meanwhile
             self._accept(call)
             stack.pop_all()
@@ -173,7 +173,7 @@ class Signalling:
         return await read_json(request, schema, max_bytes=limits.max_body_bytes, timeout_s=limits.body_timeout_s)
 
 
-async def _answered(call: PeerCall, offer: SessionDescription) -> SessionDescription:
+async def _answer_offer(call: PeerCall, offer: SessionDescription) -> SessionDescription:
     try:
         return await call.answer(offer)
     except RestartRefused as error:

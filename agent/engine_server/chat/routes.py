@@ -50,9 +50,9 @@ class ChatRoutes:
             async with self._reply(asked) as reply:
                 if not asked.stream:
                     pieces = [piece async for piece in reply]
-                    return web.json_response(completion.whole(pieces, reply.ending))
+                    return web.json_response(completion.assemble(pieces, reply.ending))
                 first = await anext(reply, None)  # until then an error still has a status
-                self._metrics.first_output(PATH, time.perf_counter() - started_s)
+                self._metrics.observe_first_output(PATH, time.perf_counter() - started_s)
                 return await self._stream(request, asked, completion, first, reply)
 
     def _reply(self, asked: ChatRequest) -> Reply:
@@ -103,7 +103,7 @@ class _Completion:
             return "length"
         return "tool_calls" if self._tool_calls else "stop"
 
-    def whole(self, pieces: Sequence[TextDelta | ToolCall], ending: Ending) -> dict[str, Any]:
+    def assemble(self, pieces: Sequence[TextDelta | ToolCall], ending: Ending) -> dict[str, Any]:
         """All of it at once."""
         text = "".join(piece.text for piece in pieces if isinstance(piece, TextDelta))
         calls = [self._call(piece) for piece in pieces if isinstance(piece, ToolCall)]

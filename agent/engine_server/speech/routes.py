@@ -59,25 +59,25 @@ class SpeechRoutes:
                 answer = _SpokenAnswer(asked, self._blocks(utterance, asked))
                 async with aclosing(answer.pieces()) as pieces:
                     if asked.delivery == "whole":
-                        return answer.whole([piece async for piece in pieces])
+                        return answer.assemble([piece async for piece in pieces])
                     first = await anext(pieces, b"")  # until then an error still has a status
-                    self._metrics.first_output(PATH, time.perf_counter() - started_s)
+                    self._metrics.observe_first_output(PATH, time.perf_counter() - started_s)
                     return await self._stream(request, answer, first, pieces)
 
     async def _stream(
         self, request: web.Request, answer: "_SpokenAnswer", first: bytes, pieces: AsyncGenerator[bytes, None]
     ) -> web.StreamResponse:
         streamed = StreamedResponse(request, answer.content_type, self._config.write_timeout_s)
-        await streamed.send(answer.framed(first))
+        await streamed.send(answer.wrap(first))
         try:
             async for piece in pieces:
-                await streamed.send(answer.framed(piece))
+                await streamed.send(answer.wrap(piece))
         except SynthesisError as error:
-            if not (event := answer.failed(refusal_of(error))):
+            if not (event := answer.error_event(refusal_of(error))):
                 return streamed.break_off()
             await streamed.send(event)
         else:
-            if event := answer.done():
+            if event := answer.done_event():
                 await streamed.send(event)
         return await streamed.end()
 
@@ -86,7 +86,7 @@ class SpeechRoutes:
         rate = asked.sample_rate
         async with aclosing(resample(utterance, self._synthesizer.sample_rate_hz, rate)) as blocks:
             async for samples in blocks:
-                self._metrics.spoken(len(samples) / rate)
+                self._metrics.count_spoken(len(samples) / rate)
                 yield encode(samples, asked.encoding)
 
     def _voice(self, asked: SpeechRequest) -> Voice:
@@ -149,7 +149,7 @@ class _SpokenAnswer:
                 yield head + block
                 head = b""
 
-    def whole(self, pieces: list[bytes]) -> web.Response:
+    def assemble(self, pieces: list[bytes]) -> web.Response:
         """All of it at once."""
         audio = b"".join(pieces)
         if self._asked.is_wav:
@@ -158,7 +158,7 @@ class _SpokenAnswer:
             return web.json_response({"audio_data": base64.b64encode(audio).decode("ascii")})
         return web.Response(body=audio, content_type=self.content_type)
 
-    def framed(self, piece: bytes) -> bytes:
+    def wrap(self, piece: bytes) -> bytes:
         """A piece as it is sent."""
         if self._asked.delivery == "raw":
             return piece
@@ -168,7 +168,7 @@ class _SpokenAnswer:
         response_format = "wav" if self._asked.is_wav else "pcm"
         return _event({"type": "speech.audio.delta", "audio": audio, "response_format": response_format})
 
-    def done(self) -> bytes:
+    def done_event(self) -> bytes:
         """What is sent after the last piece."""
         if self._asked.delivery == "raw":
             return b""
@@ -180,7 +180,7 @@ class _SpokenAnswer:
         usage = {names[0]: 0, names[1]: frames, "total_tokens": frames}
         return _event({"type": "speech.audio.done", "usage": usage})
 
-    def failed(self, error: RequestRefused) -> bytes:
+    def error_event(self, error: RequestRefused) -> bytes:
         """What is sent when the rest cannot be spoken; nothing if the dialect has no words for it."""
         if self._asked.delivery == "raw":
             return b""

@@ -86,7 +86,7 @@ class TranscriptionRoutes:
         session = _Session(socket, dialect, self._metrics)
         limit_s = self._config.uncommitted_audio_s
         async with Transcriber(
-            self._recognizer, session.deliver, self._metrics.heard, uncommitted_audio_s=limit_s
+            self._recognizer, session.deliver, self._metrics.count_heard, uncommitted_audio_s=limit_s
         ) as transcriber:
             await session.run(transcriber)
         return response
@@ -123,7 +123,7 @@ class _Session:
             case Delta():
                 await self._socket.send(self._dialect.delta(event))
             case Done():
-                self._metrics.utterance()
+                self._metrics.count_utterance()
                 await self._socket.send(self._dialect.done(event))
             case Failed(error):
                 await self._fail(refusal_of(error))

@@ -35,7 +35,7 @@ class Outlet(Generic[T]):
         """Whether the producer may make another item: fewer than `capacity` wait."""
         return self.sent - self.taken < self._capacity
 
-    async def admitted(self, stall_s: float) -> None:
+    async def wait_until_admitted(self, stall_s: float) -> None:
         """Wait until the producer works on the stream, or for nothing if the outlet is closed.
 
         Raises:

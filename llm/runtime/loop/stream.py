@@ -70,7 +70,7 @@ class RequestStream(Generic[R, T]):
         self._request = request = await self._begin()
         self._apply()
         try:
-            await request.outlet.admitted(self._stall_s)
+            await request.outlet.wait_until_admitted(self._stall_s)
         except TimeoutError:
             self.cancel()
             raise self._errors.stalled(self._stall_s) from None

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 
-def pinned(values: Tensor, device: torch.device) -> Tensor:
+def pin(values: Tensor, device: torch.device) -> Tensor:
     """Values on the host from which a copy to that device need not be waited for."""
     return values.pin_memory() if device.type == "cuda" else values
 
 
 def on_host(values: Tensor) -> Tensor:
     """Where values of a device arrive on the host; themselves on a CPU."""
-    return values if values.device.type == "cpu" else pinned(torch.empty_like(values, device="cpu"), values.device)
+    return values if values.device.type == "cpu" else pin(torch.empty_like(values, device="cpu"), values.device)
 
 
 class SlotList:
@@ -25,7 +25,7 @@ class SlotList:
 
     def __init__(self, size: int, idle: int, device: torch.device) -> None:
         self._idle = idle
-        self._host = pinned(torch.full((size,), idle, dtype=torch.int64), device)
+        self._host = pin(torch.full((size,), idle, dtype=torch.int64), device)
         self.index = self._host.to(device, copy=True)
 
     def set(self, slots: Sequence[int]) -> None:

@@ -127,7 +127,7 @@ def consolidated_name(name: str) -> str | None:
     return ".".join(part for part in (match[1], DECODER_NAMES[match[2]], match[3]) if part)
 
 
-def interleaved(weight: Tensor, head_dim: int) -> Tensor:
+def interleave(weight: Tensor, head_dim: int) -> Tensor:
     """Rows of a query or key matrix from rotary halves (i, i + hd / 2) to interleaved pairs; vectors likewise."""
     halves = weight.reshape(-1, 2, head_dim // 2, *weight.shape[1:])  # [H, 2, hd / 2, ...]
     return halves.transpose(1, 2).reshape(weight.shape)
@@ -184,7 +184,7 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
         """That weight on the CPU as stored: FP8 without its scale."""
         weight = self._raw(name)
         if self._halves and re.search(r"\.attention\.w[qk]\.", name):
-            weight = interleaved(weight, self._head_dim)
+            weight = interleave(weight, self._head_dim)
         return weight
 
     def is_fp8(self, name: str) -> bool:

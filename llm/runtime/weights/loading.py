@@ -42,7 +42,7 @@ class Recipe:
         return cls(tuple(Part(name, shape) for name, shape in parts))
 
 
-def under(prefix: str, recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
+def nest(prefix: str, recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
     """The recipes of a submodule that its parent holds as `prefix`."""
     return {f"{prefix}.{name}": recipe for name, recipe in recipes.items()}
 

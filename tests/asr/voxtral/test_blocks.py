@@ -2,7 +2,7 @@ from itertools import product
 
 import numpy as np
 
-from asr.voxtral.blocks import AudioBlock, BlockCutter, TurnEnd, replayed
+from asr.voxtral.blocks import AudioBlock, BlockCutter, TurnEnd, lead_with_silence
 from asr.voxtral.timing import EXTRA_PAD, LOOK_AHEAD_SAMPLES, STEP_MS, STEP_SAMPLES
 
 DELAY = 6
@@ -82,7 +82,7 @@ def test_the_caller_may_use_its_buffer_again() -> None:
 
 def test_replayed_blocks_keep_their_place_behind_a_block_of_silence() -> None:
     blocks = [item for item in cut(noise(9000), [10**6]) if isinstance(item, AudioBlock)][3:6]
-    again = replayed(blocks)
+    again = lead_with_silence(blocks)
     assert again[1:] == blocks
     assert not again[0].samples.any()
     assert again[0].at_samples == blocks[0].at_samples - STEP_SAMPLES

@@ -14,7 +14,7 @@ from llm.endpoint.client import Endpoint
 from llm.endpoint.config import EndpointConfig
 from llm.endpoint.errors import EndpointBusy, EndpointError, EndpointRefused, EndpointUnreachable, refusal, said_by
 from llm.endpoint.keep_warm import KeepWarm
-from llm.endpoint.retry import retried
+from llm.endpoint.retry import retry
 
 SECRET = "sk-very-secret"
 
@@ -166,7 +166,7 @@ async def test_retrying_ends_with_the_last_error() -> None:
         raise EndpointUnreachable(f"attempt {tried}", retry_after_s=0.0)
 
     with pytest.raises(EndpointError) as error:
-        await retried(attempt, 0.15)
+        await retry(attempt, 0.15)
     assert str(error.value) == f"attempt {tried}"
     assert tried > 1
 

@@ -20,7 +20,7 @@ async def test_together_as_alone(model: VoxtralTTS) -> None:
     await bench.run()
     for which, job in enumerate(jobs):
         np.testing.assert_allclose(bench.samples(job), alone(model, which), atol=SAME)
-        await job.outlet.admitted(STALL_S)
+        await job.outlet.wait_until_admitted(STALL_S)
         with pytest.raises(StopAsyncIteration):
             await job.outlet.take(STALL_S)
 

@@ -86,14 +86,14 @@ async def test_who_finds_no_slot_is_refused_and_a_cancelled_slot_is_given_again(
     bench = Bench(model, count=2, batches=(1, 2))
     first, second, third = (bench.submit(which) for which in range(3))
     await bench.step()
-    await first.outlet.admitted(STALL_S)
-    await second.outlet.admitted(STALL_S)
+    await first.outlet.wait_until_admitted(STALL_S)
+    await second.outlet.wait_until_admitted(STALL_S)
     with pytest.raises(EngineBusy, match="all 2 slots"):
-        await third.outlet.admitted(STALL_S)
+        await third.outlet.wait_until_admitted(STALL_S)
     first.is_cancelled = True
     fourth = bench.submit(3)
     await bench.step()
-    await fourth.outlet.admitted(STALL_S)
+    await fourth.outlet.wait_until_admitted(STALL_S)
     assert fourth.slot == first.slot
 
 
@@ -102,9 +102,9 @@ async def test_who_would_not_fit_the_cache_is_refused(model: VoxtralTTS) -> None
     bench = Bench(model, pages=2 * prompt_pages + 6)
     small, large = bench.submit(0, expected_frames=8), bench.submit(1, expected_frames=200)
     await bench.step()
-    await small.outlet.admitted(STALL_S)
+    await small.outlet.wait_until_admitted(STALL_S)
     with pytest.raises(EngineBusy, match="cache"):
-        await large.outlet.admitted(STALL_S)
+        await large.outlet.wait_until_admitted(STALL_S)
     await bench.run()
     np.testing.assert_allclose(bench.samples(small), alone(model, 0), atol=SAME)
 
@@ -160,5 +160,5 @@ async def test_stopping_answers_everyone(model: VoxtralTTS) -> None:
     with pytest.raises(EngineUnreachable, match="stopped"):
         await speaking.outlet.take(STALL_S)
     with pytest.raises(EngineUnreachable, match="stopped"):
-        await waiting.outlet.admitted(STALL_S)
+        await waiting.outlet.wait_until_admitted(STALL_S)
     assert bench.stepper.next_deadline() is None

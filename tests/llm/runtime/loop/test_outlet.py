@@ -101,17 +101,17 @@ async def test_a_stream_is_admitted_or_refused() -> None:
     outlets.finish(welcome, ValueError("failed later"))
     outlets.answer(refused, ValueError("all slots are taken"))
     outlets.flush()
-    await welcome.admitted(STALL_S)
+    await welcome.wait_until_admitted(STALL_S)
     with pytest.raises(ValueError, match="later"):
         await welcome.take(STALL_S)
     with pytest.raises(ValueError, match="taken"):
-        await refused.admitted(STALL_S)
+        await refused.wait_until_admitted(STALL_S)
 
 
 async def test_who_leaves_waits_no_longer_to_be_admitted() -> None:
     out, _ = outlet()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(out.admitted(STALL_S))
+        tasks.create_task(out.wait_until_admitted(STALL_S))
         await asyncio.sleep(0)
         out.close()
 
@@ -119,7 +119,7 @@ async def test_who_leaves_waits_no_longer_to_be_admitted() -> None:
 async def test_a_stalled_producer_is_noticed() -> None:
     out, _ = outlet()
     with pytest.raises(TimeoutError):
-        await out.admitted(stall_s=0.01)
+        await out.wait_until_admitted(stall_s=0.01)
     with pytest.raises(TimeoutError):
         await out.take(stall_s=0.01)
 

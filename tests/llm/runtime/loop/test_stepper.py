@@ -125,11 +125,11 @@ async def test_without_a_free_slot_a_request_is_refused_until_one_is_cancelled()
     first, _, refused = (bench.submit() for _ in range(3))
     bench.stepper.step()
     with pytest.raises(Busy, match="all 2 slots of the counter are taken"):
-        await refused.outlet.admitted(STALL_S)
+        await refused.outlet.wait_until_admitted(STALL_S)
     first.is_cancelled = True
     next_one = bench.submit()
     bench.stepper.step()
-    await next_one.outlet.admitted(STALL_S)
+    await next_one.outlet.wait_until_admitted(STALL_S)
     assert next_one.slot == first.slot
 
 
@@ -195,7 +195,7 @@ async def test_stopping_answers_those_who_are_served_and_those_who_wait() -> Non
     with pytest.raises(Unreachable, match="stopped"):
         await items(served)
     with pytest.raises(Unreachable, match="stopped"):
-        await waiting.outlet.admitted(STALL_S)
+        await waiting.outlet.wait_until_admitted(STALL_S)
     assert bench.stepper.next_deadline() is None
 
 

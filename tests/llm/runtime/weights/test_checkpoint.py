@@ -15,7 +15,7 @@ from llm.runtime.weights.checkpoint import (
     CheckpointIncomplete,
     NotEnoughMemory,
     TensorMismatch,
-    interleaved,
+    interleave,
     read_json,
 )
 from llm.runtime.weights.loading import Recipe, load_parameters
@@ -165,7 +165,7 @@ def test_fp8_weights_are_widened_with_their_scale(tmp_path: Path, file: str, wei
         assert list(checkpoint) == ["layers.0.attention.wk.weight"]
         expected = stored.float() * 0.5
         if file.startswith("model"):
-            expected = interleaved(expected, HEAD_DIM)
+            expected = interleave(expected, HEAD_DIM)
         torch.testing.assert_close(checkpoint.read("layers.0.attention.wk.weight"), expected, rtol=0, atol=0)
 
     write(tmp_path, {weight: stored}, file)
