@@ -57,7 +57,7 @@ def _python() -> Finding:
 def _packages() -> Finding:
     if not _is_installed(_PACKAGE):
         return Finding("packages", "warning", "Parley runs from its folder, not installed", "make run installs it")
-    missing = sorted(name for name in _required() if not _is_installed(name))
+    missing = sorted(name for name in _required_packages() if not _is_installed(name))
     if not missing:
         return Finding("packages", "ok", "all installed")
     remedy = f"python -m pip install {' '.join(missing)}"
@@ -72,7 +72,7 @@ def _engines(registry: Registry) -> Iterator[Finding]:
         yield Finding("engines", "warning", line)
 
 
-def _required() -> Iterator[str]:
+def _required_packages() -> Iterator[str]:
     """Names of the packages that the base install needs."""
     for requirement in requires(_PACKAGE) or ():
         if "extra ==" not in requirement and (name := re.match(r"[\w.-]+", requirement)):

@@ -82,7 +82,7 @@ def write_model(sentences: Collection[str], folder: Path) -> None:
     found: set[str] = set()
     pronunciations: list[str] = []
     others: list[str] = []
-    with (_bundled() / "cmudict-en-us.dict").open() as dictionary:
+    with (_bundled_models() / "cmudict-en-us.dict").open() as dictionary:
         for line in dictionary:
             entry, *phones = line.split()
             word = re.sub(r"\(\d+\)$", "", entry)
@@ -128,7 +128,7 @@ class DecoderPool:
         # the second pass, "fwdflat", costs 40 ms at the end of an utterance and gains nothing on a small domain
         make = cast("Callable[..., SphinxDecoder]", pocketsphinx.Decoder)  # pyright: ignore[reportUnknownMemberType]
         return make(
-            hmm=str(_bundled() / "en-us"),
+            hmm=str(_bundled_models() / "en-us"),
             lm=str(self._folder / _LANGUAGE_MODEL),
             dict=str(self._folder / _DICTIONARY),
             fwdflat=False,
@@ -137,6 +137,6 @@ class DecoderPool:
         )
 
 
-def _bundled() -> Path:
+def _bundled_models() -> Path:
     path = cast("Callable[[str], str]", pocketsphinx.get_model_path)  # pyright: ignore[reportUnknownMemberType]
     return Path(path("en-us"))

@@ -40,7 +40,7 @@ def verify(checkpoint: Path, cases: Path, device: torch.device | str) -> Iterato
         DeviceMissing: there is no such device.
     """
     device = open_device(str(device))
-    expected = load_cases(cases, device, _wanted)
+    expected = load_cases(cases, device, _wanted_names)
     model = VoxtralRealtime.load(checkpoint, device=device, dtype=torch.float32)
     inputs = [f"{case}.{part}" for case in _cases(expected) for part in ("samples", "delay")]
     yield from compare_all(_outputs(model, expected), expected, lambda _: TOLERANCE, inputs)
@@ -50,7 +50,7 @@ def _cases(names: Iterable[str]) -> list[str]:
     return sorted({name.rpartition(".")[0] for name in names})
 
 
-def _wanted(names: Iterable[str]) -> list[str]:
+def _wanted_names(names: Iterable[str]) -> list[str]:
     return [f"{case}.{part}" for case in _cases(names) for part in {*INPUTS, *OUTPUTS}]
 
 

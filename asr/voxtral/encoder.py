@@ -118,16 +118,16 @@ def _layer_recipes(shape: LayerShape, names: EncoderNames, layer: int) -> dict[s
     def part(leaf: str, kind: str, *size: int) -> Part:
         return names.part(layer, leaf, kind, *size)
 
-    def ordered(rows: Tensor) -> Tensor:
+    def reorder(rows: Tensor) -> Tensor:
         return rows if names.is_interleaved else interleave(rows, shape.head_dim)
 
     def fused_weight(parts: Sequence[Tensor]) -> Tensor:
         query, key, value = parts
-        return torch.cat((ordered(query), ordered(key), value))
+        return torch.cat((reorder(query), reorder(key), value))
 
     def fused_bias(parts: Sequence[Tensor]) -> Tensor:
         query, value = parts
-        return torch.cat((ordered(query), query.new_zeros(kv), value))
+        return torch.cat((reorder(query), query.new_zeros(kv), value))
 
     def alone(leaf: str, kind: str, *size: int) -> Recipe:
         return Recipe((part(leaf, kind, *size),))

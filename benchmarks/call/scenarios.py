@@ -119,7 +119,7 @@ async def hold_call(server: Server, scenario: Scenario, number: int, story: Stor
         asked_s = await _ask(caller, material.sentence(material.STORY))
         onset_s = await _heard(caller, asked_s, REPLY_TIMEOUT_S)
         if onset_s is None:
-            return Observation(scenario, *_counted([*replies, None]))
+            return Observation(scenario, *_split_unanswered([*replies, None]))
         if scenario is Scenario.AFTER_LOSS:
             caller.lose_packets(1)
         await asyncio.sleep(max(0.0, onset_s + moment_s - time.monotonic()))
@@ -192,7 +192,7 @@ def _first_s(samples: NDArray[np.float32]) -> float:
     return first / SAMPLE_RATE_HZ
 
 
-def _counted(replies: Sequence[float | None]) -> tuple[list[float], int]:
+def _split_unanswered(replies: Sequence[float | None]) -> tuple[list[float], int]:
     return [reply for reply in replies if reply is not None], sum(reply is None for reply in replies)
 
 
@@ -217,7 +217,7 @@ def observe(
     end = len(told.samples) if cut is None else cut.index
     ducked_s = tracking.first_ducked_s(told, story.samples, before[-1].lag, said_s, end)
     is_whole = cut is None or tracking.goes_on(told.samples, matches, end)
-    answered, unanswered = _counted(replies)
+    answered, unanswered = _split_unanswered(replies)
     return Observation(
         scenario,
         answered,

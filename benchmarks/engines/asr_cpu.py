@@ -63,10 +63,10 @@ class Listeners:
 def ours_ms(model: VoxtralRealtime, count: int, context: int, repeats: int) -> list[float]:
     """Milliseconds of each of `repeats` steps of so many streams, that many steps into their audio."""
     listeners = Listeners(model, count, context)
-    return [_timed(listeners.step) for _ in range(repeats)]
+    return [_cpu_ms(listeners.step) for _ in range(repeats)]
 
 
-def _timed(work: Callable[[], None]) -> float:
+def _cpu_ms(work: Callable[[], None]) -> float:
     started_s = time.thread_time()
     work()
     return (time.thread_time() - started_s) * 1000

@@ -37,7 +37,7 @@ class Impairment:
         """Impair what is sent through `transport`, until cancelled."""
         send = transport._send_rtp  # pyright: ignore[reportPrivateUsage] - the seam behind the sequence numbers
 
-        async def impaired(data: bytes) -> None:
+        async def send_impaired(data: bytes) -> None:
             if is_rtcp(data):
                 await send(data)
             elif self._to_lose:
@@ -48,7 +48,7 @@ class Impairment:
                 else:
                     await send(data)
 
-        transport._send_rtp = impaired  # pyright: ignore[reportPrivateUsage]
+        transport._send_rtp = send_impaired  # pyright: ignore[reportPrivateUsage]
         loop = asyncio.get_running_loop()
         while True:
             if not self._delayed:

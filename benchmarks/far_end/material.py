@@ -38,7 +38,7 @@ def sentence(text: str, voice: str = "en-us", pitch: int = 50) -> NDArray[np.flo
     run = subprocess.run(command, capture_output=True, check=True, timeout=TIMEOUT_S)
     with wave.open(io.BytesIO(run.stdout)) as file:
         pcm16 = np.frombuffer(file.readframes(file.getnframes()), np.int16)
-        return _at_speech_level(_trimmed(_resampled(pcm16 / 32768, file.getframerate())))
+        return _normalize_peak(_trim(_resample(pcm16 / 32768, file.getframerate())))
 
 
 def question(number: int) -> NDArray[np.float32]:
@@ -75,7 +75,7 @@ def cough(number: int, *, is_voiced: bool) -> NDArray[np.float32]:
         swell = np.minimum(since_burst_s / 0.03, 1.0) * np.minimum((time_s[-1] - time_s) / 0.06, 1.0)
         voice = _rough_voice(time_s, rng.uniform(180, 260), rng) * swell
     fade = np.minimum(1.0, (time_s[-1] - time_s) / 0.01)
-    return _at_speech_level(_throat(breath + voice, rng) * fade)
+    return _normalize_peak(_throat(breath + voice, rng) * fade)
 
 
 def _rough_voice(time_s: NDArray[np.float64], pitch_hz: float, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -95,7 +95,7 @@ def _throat(source: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np
     return np.fft.irfft(spectrum * response, len(source))
 
 
-def _resampled(samples: NDArray[np.float64], rate_hz: int) -> NDArray[np.float64]:
+def _resample(samples: NDArray[np.float64], rate_hz: int) -> NDArray[np.float64]:
     """All samples at once to 48 kHz, by padding their spectrum with zeros."""
     count = round(len(samples) * SAMPLE_RATE_HZ / rate_hz)
     spectrum = np.zeros(count // 2 + 1, np.complex128)
@@ -104,10 +104,10 @@ def _resampled(samples: NDArray[np.float64], rate_hz: int) -> NDArray[np.float64
     return np.fft.irfft(spectrum, count) * (count / len(samples))
 
 
-def _trimmed(samples: NDArray[np.float64]) -> NDArray[np.float64]:
+def _trim(samples: NDArray[np.float64]) -> NDArray[np.float64]:
     audible = np.flatnonzero(np.abs(samples) >= 0.01)
     return samples[audible[0] : audible[-1] + 1]
 
 
-def _at_speech_level(samples: NDArray[np.float64]) -> NDArray[np.float32]:
+def _normalize_peak(samples: NDArray[np.float64]) -> NDArray[np.float32]:
     return (samples * (SPEECH_PEAK / float(np.max(np.abs(samples))))).astype(np.float32)

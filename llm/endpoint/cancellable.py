@@ -45,7 +45,7 @@ class Waiting:
         if self._timeout is not None and not self._timeout.expired():
             self._timeout.reschedule(0.0)
 
-    async def ended(self) -> None:
+    async def cancel_and_wait(self) -> None:
         """Cancel, and return when whoever waits has let go of what it waited for."""
         self.cancel()
         await self._is_idle.wait()

@@ -108,7 +108,7 @@ class RemoteReply(Reply):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._waiting.ended()
+        await self._waiting.cancel_and_wait()
         await self._stack.aclose()
 
     def __aiter__(self) -> Self:

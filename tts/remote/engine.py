@@ -174,7 +174,7 @@ class RemoteUtterance(Utterance):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.cancel()
-        await self._waiting.ended()
+        await self._waiting.cancel_and_wait()
         await self._stack.aclose()
 
     def __aiter__(self) -> Self:

@@ -87,7 +87,7 @@ def _outputs(model: VoxtralTTS, cases: Mapping[str, Tensor], prompts: list[Promp
     yield from model.codec.trace(cases["codec.frames"].long())
     yield "codec.wave_end", model.codec.decode(cases["codec.frames_end"].long())
     yield "codec.wave_one", model.codec.decode(cases["codec.frames"][:1].long())
-    yield "lm.hidden", _hidden(model, cases["lm.inputs_embeds"])
+    yield "lm.hidden", _hidden_states(model, cases["lm.inputs_embeds"])
     for index, prompt in enumerate(prompts):
         yield f"prompts.{index}.ids", torch.tensor(model.prompt_ids(prompt.voice, model.text_ids(prompt.text)))
     for run in RUNS:
@@ -115,7 +115,7 @@ def _flow(model: VoxtralTTS, cases: Mapping[str, Tensor]) -> Named:
     yield "fm.codes", model.config.codebooks.frame(head.semantic(hidden), latents[-1])
 
 
-def _hidden(model: VoxtralTTS, embedded: Tensor) -> Tensor:
+def _hidden_states(model: VoxtralTTS, embedded: Tensor) -> Tensor:
     """Hidden states [P, D] of embeddings [P, D]."""
     tokens = len(embedded)
     cache = PagedCache(
@@ -138,7 +138,7 @@ def _run(model: VoxtralTTS, run: str, cases: Mapping[str, Tensor], prompt: Promp
     yield f"{run}.prompt_ids", torch.tensor(ids, device=cases[f"{run}.prompt_ids"].device)
     embedded = model.embed_prompt(ids, prompt.voice)
     yield f"{run}.inputs_embeds", embedded
-    yield f"{run}.prefill_hidden", _hidden(model, embedded)
+    yield f"{run}.prefill_hidden", _hidden_states(model, embedded)
 
     noise, guidance = cases[f"{run}.noise"], float(cases[f"{run}.cfg_alpha"])
     pages = 2 * -(-(len(ids) + len(noise)) // PAGE_TOKENS) + 1  # the voice's own pages beside the utterance's

@@ -104,7 +104,7 @@ class SpeechSlots:
         """Tokens of that slot in the cache."""
         return self._tokens[slot]
 
-    def spoken(self, slot: int) -> int:
+    def spoken_frames(self, slot: int) -> int:
         """Frames that slot has spoken."""
         return self._spoken[slot]
 

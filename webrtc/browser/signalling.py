@@ -135,7 +135,7 @@ class Signalling:
     def _across_origins(self, handler: Handler) -> Handler:
         """Let pages of our own and of the configured origins in, and no others (WHATWG Fetch, CORS protocol)."""
 
-        async def checked(request: web.Request) -> web.StreamResponse:
+        async def handle(request: web.Request) -> web.StreamResponse:
             origin = None
 
             async def from_allowed_origin(request: web.Request) -> web.StreamResponse:
@@ -148,7 +148,7 @@ class Signalling:
                 response.headers.update({"Access-Control-Allow-Origin": origin, "Vary": "Origin"})
             return response
 
-        return checked
+        return handle
 
     def _check_admission(self) -> None:
         refusal = self._admit()

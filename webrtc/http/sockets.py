@@ -38,7 +38,7 @@ class JsonSocket:
         async for message in self._socket:
             if message.type is not WSMsgType.TEXT:
                 return
-            yield _parsed(message.data)
+            yield _parse_object(message.data)
 
     async def close(self, code: WSCloseCode) -> None:
         """End it."""
@@ -75,7 +75,7 @@ class JsonSockets:
                 tasks.create_task(socket.close(code=WSCloseCode.GOING_AWAY, message=b"the server stops"))
 
 
-def _parsed(text: str) -> dict[str, Any] | NotJson:
+def _parse_object(text: str) -> dict[str, Any] | NotJson:
     try:
         found: Any = json.loads(text)
     except ValueError:

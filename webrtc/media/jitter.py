@@ -91,7 +91,7 @@ class JitterBuffer:
         self._stall_at_s = now_s + self._config.stall_ms / 1000
         if self._next_sequence is None:
             self._next_sequence = packet.sequence_number
-        ahead = _signed(packet.sequence_number - self._next_sequence, bits=16)
+        ahead = _to_signed(packet.sequence_number - self._next_sequence, bits=16)
         if not -MAX_MISORDER <= ahead <= MAX_DROPOUT:
             return self._suspect_restart(packet)
         self._next_of_restart = None
@@ -153,7 +153,7 @@ class JitterBuffer:
             return []
         missing = 0
         if self._next_timestamp is not None:
-            missing = max(0, _signed(packet.timestamp - self._next_timestamp, bits=32))
+            missing = max(0, _to_signed(packet.timestamp - self._next_timestamp, bits=32))
         self._next_timestamp = packet.timestamp + packet.duration_ticks
         paid = min(missing, self._stall_debt_ticks)
         self._stall_debt_ticks -= paid
@@ -197,7 +197,7 @@ class JitterBuffer:
         return self._missed_since_s() + self._hold_s
 
 
-def _signed(difference: int, *, bits: int) -> int:
+def _to_signed(difference: int, *, bits: int) -> int:
     """A difference of two counters that wrap at `bits` bits, as the nearest signed number."""
     half = 1 << (bits - 1)
     return (difference + half) % (1 << bits) - half

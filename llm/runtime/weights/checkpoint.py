@@ -177,10 +177,10 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
 
     def read(self, name: str) -> Tensor:
         """That weight on the CPU: as stored, FP8 as float32 times its scale."""
-        weight = self.stored(name)
+        weight = self.read_stored(name)
         return weight.to(torch.float32) * self.weight_scale(name) if weight.dtype == FP8 else weight
 
-    def stored(self, name: str) -> Tensor:
+    def read_stored(self, name: str) -> Tensor:
         """That weight on the CPU as stored: FP8 without its scale."""
         weight = self._raw(name)
         if self._halves and re.search(r"\.attention\.w[qk]\.", name):

@@ -134,7 +134,7 @@ def fill(values: Tensor, recipe: Recipe, checkpoint: Checkpoint) -> None:
         parts = [checkpoint.read(part.name).to(torch.float32) for part in recipe.parts]
         values.copy_(recipe.combine(parts))
         return
-    read = checkpoint.stored if values.dtype == FP8 else checkpoint.read
+    read = checkpoint.read_stored if values.dtype == FP8 else checkpoint.read
     start = 0
     for part in recipe.parts:
         rows = part.shape[0]

@@ -108,8 +108,8 @@ def test_a_dropped_frame_is_drawn_again_the_same(model: VoxtralTTS) -> None:
         found.append(first)
         if tick % 3 == 0:
             other.append(second)
-    assert slots.spoken(0) == 12
-    assert slots.spoken(1) == 4
+    assert slots.spoken_frames(0) == 12
+    assert slots.spoken_frames(1) == 4
 
     assert_same(found, alone(model, 0, 12))
     assert_same(other, alone(model, 1, 4))

@@ -93,7 +93,7 @@ def test_the_layouts_load_alike(fp8_checkpoint: Path, tmp_path: Path) -> None:
     tensors: dict[str, Tensor] = {}
     with Checkpoint(fp8_checkpoint, HEAD_DIM) as checkpoint:
         for name in checkpoint:
-            tensors[name] = checkpoint.stored(name).contiguous()
+            tensors[name] = checkpoint.read_stored(name).contiguous()
             if checkpoint.is_fp8(name):
                 tensors[name.replace(".weight", ".qscale_weight")] = checkpoint.weight_scale(name).clone()
                 if (scale := checkpoint.activation_scale(name)) is not None:
