@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from agent.checkpoints.integrity import MANIFEST, integrity_error
-from agent.checkpoints.releases import GB, RELEASES, Release
+from agent.checkpoints.releases import GB, RELEASES, CheckpointRelease
 from agent.errors import DownloadError
 from agent.extras import install_command
 
@@ -31,7 +31,7 @@ class _File:
     git_sha1: str | None  # of a small one, as git names it
 
 
-def find_releases(names: Sequence[str], default: Sequence[Release]) -> Sequence[Release]:
+def find_releases(names: Sequence[str], default: Sequence[CheckpointRelease]) -> Sequence[CheckpointRelease]:
     """The releases of these names, the default ones if there are none.
 
     Raises:
@@ -44,7 +44,7 @@ def find_releases(names: Sequence[str], default: Sequence[Release]) -> Sequence[
 
 
 def download(
-    releases: Sequence[Release], models: Path, *, say: Callable[[str], None], endpoint: str | None = None
+    releases: Sequence[CheckpointRelease], models: Path, *, say: Callable[[str], None], endpoint: str | None = None
 ) -> None:
     """Fetch what is not yet there, one release after the other; run again, it continues where it stopped.
 
@@ -69,7 +69,7 @@ def download(
         say(f"{release.name}: complete in {folder}")
 
 
-def _fetch(release: Release, folder: Path, endpoint: str | None) -> None:
+def _fetch(release: CheckpointRelease, folder: Path, endpoint: str | None) -> None:
     try:
         from huggingface_hub import HfApi, hf_hub_url  # noqa: PLC0415  # an extra of the installation
     except ImportError:
@@ -113,7 +113,7 @@ def _fetch_file(url: str, path: Path, file: _File) -> None:
     part.rename(path)
 
 
-def _is_wanted(name: str, release: Release) -> bool:
+def _is_wanted(name: str, release: CheckpointRelease) -> bool:
     return any(fnmatch.fnmatch(name, pattern) for pattern in release.files)
 
 

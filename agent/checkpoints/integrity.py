@@ -7,20 +7,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from agent.checkpoints.releases import Release
+from agent.checkpoints.releases import CheckpointRelease
 
 MANIFEST = "parley-download.json"  # written by parley download when every hash is right: {file: bytes}
 _LARGEST_HEADER = 100_000_000  # of a safetensors file: what the format's own reader allows
 
 
-def integrity_error(folder: Path, release: Release) -> str | None:
+def integrity_error(folder: Path, release: CheckpointRelease) -> str | None:
     """What is wrong with the checkpoint in this folder; None if it is complete."""
     if not folder.is_dir():
         return f"no folder {folder}"
     return next(_errors(folder, release), None)
 
 
-def _errors(folder: Path, release: Release) -> Iterator[str]:
+def _errors(folder: Path, release: CheckpointRelease) -> Iterator[str]:
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     if not any(fnmatch.fnmatch(name, "*.safetensors") for name in names):
         yield f"{folder} has no .safetensors file"

@@ -6,7 +6,7 @@ Bytes for each position are those of the released models in bf16: layers * 2 * k
 
 from pathlib import Path
 
-from agent.checkpoints.releases import Release
+from agent.checkpoints.releases import CheckpointRelease
 
 VOXTRAL_BYTES_PER_TOKEN = 26 * 2 * 8 * 128 * 2
 MINISTRAL_BYTES_PER_TOKEN = 34 * 2 * 8 * 128 * 2  # of the 8B model
@@ -16,7 +16,7 @@ WORKING_BYTES = 1_500_000_000  # CUDA itself, graphs and activations of an engin
 _FLOAT32_FACTOR = 2
 
 
-def device_bytes(checkpoint: Path, release: Release, cache_bytes: float, device: str, dtype: str) -> int:
+def device_bytes(checkpoint: Path, release: CheckpointRelease, cache_bytes: float, device: str, dtype: str) -> int:
     """Memory that an engine takes on its CUDA device, about; 0 for one on the CPU.
 
     Args:

@@ -8,7 +8,7 @@ GB = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class CheckpointRelease:
     """One released checkpoint on the Hugging Face hub."""
 
     name: str  # of its folder among the models
@@ -29,14 +29,14 @@ _APACHE = "free for any use, with its notice"
 _CONSOLIDATED = ("consolidated*.safetensors", "consolidated.safetensors.index.json", "params.json", "tekken.json")
 
 
-def _ministral(size: str, download_bytes: int, weight_bytes: int) -> Release:
+def _ministral(size: str, download_bytes: int, weight_bytes: int) -> CheckpointRelease:
     name = f"Ministral-3-{size}-Instruct-2512"
-    return Release(
+    return CheckpointRelease(
         name, f"mistralai/{name}", "main", "Apache-2.0", _APACHE, _CONSOLIDATED, download_bytes, weight_bytes
     )
 
 
-REALTIME = Release(
+REALTIME = CheckpointRelease(
     "Voxtral-Mini-4B-Realtime-2602",
     "mistralai/Voxtral-Mini-4B-Realtime-2602",
     "main",
@@ -46,7 +46,7 @@ REALTIME = Release(
     download_bytes=8_880_000_000,
     weight_bytes=8_860_000_000,
 )
-TTS = Release(
+TTS = CheckpointRelease(
     "Voxtral-4B-TTS-2603",
     "mistralai/Voxtral-4B-TTS-2603",
     "main",
@@ -58,7 +58,7 @@ TTS = Release(
 )
 MINISTRAL_8B = _ministral("8B", 9_600_000_000, 17 * GB)
 
-RELEASES: Mapping[str, Release] = {
+RELEASES: Mapping[str, CheckpointRelease] = {
     release.name: release
     for release in (
         REALTIME,

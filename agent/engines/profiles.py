@@ -5,7 +5,7 @@ from pathlib import Path
 
 from agent.checkpoints.gpus import Gpu, find_gpus
 from agent.checkpoints.integrity import integrity_error
-from agent.checkpoints.releases import Release
+from agent.checkpoints.releases import CheckpointRelease
 from agent.engines.registry import Registry
 from agent.settings.profiles import PROFILES, Choice
 
@@ -33,7 +33,7 @@ def choose_profile(
     return Choice("embedded", f"{no_gpu}, and no {MISTRAL_KEY}")
 
 
-def releases_of(profile: str, registry: Registry) -> Sequence[Release]:
+def releases_of(profile: str, registry: Registry) -> Sequence[CheckpointRelease]:
     """The checkpoints that a profile's engines read."""
     kinds = PROFILES[profile]
     return [spec.release for spec in registry.specs if spec.release and kinds[spec.part] == spec.kind]

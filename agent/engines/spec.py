@@ -13,7 +13,7 @@ from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel
 
-from agent.checkpoints.releases import Release
+from agent.checkpoints.releases import CheckpointRelease
 from agent.engines.resources import Resources
 from agent.extras import require_packages
 from agent.settings.config import PARTS, Part
@@ -74,7 +74,7 @@ class EngineSpec(Generic[Config, Engine]):
     needs: Callable[[Config], Needs] = _needs_nothing
     model: Callable[[Config], str] = _kind
     label: Callable[[Config], str] = _kind
-    release: Release | None = None
+    release: CheckpointRelease | None = None
     note: str = ""
     suggestions: Sequence[str] = SUGGESTIONS
 

@@ -12,7 +12,7 @@ JsonObject = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class HeardPiece:
     """The next piece of the turn's text, often empty."""
 
     text: str
@@ -51,7 +51,7 @@ class RealtimeDialect(Protocol):
         """The end of the turn's audio."""
         ...
 
-    def read(self, message: JsonObject) -> Heard | TurnDone | None:
+    def read(self, message: JsonObject) -> HeardPiece | TurnDone | None:
         """What a message of the server means; None if it does not matter.
 
         Raises:

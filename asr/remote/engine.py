@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from asr.config import MistralRealtimeConfig, VllmRealtimeConfig
 from asr.interface import EngineBusy, EngineUnreachable, Recognition, RecognitionError, Transcript, check_samples
-from asr.remote.dialect import Heard, RealtimeDialect, TurnDone
+from asr.remote.dialect import HeardPiece, RealtimeDialect, TurnDone
 from asr.remote.transcripts import Transcripts
 from asr.remote.turns import FellBehind, RemoteTurns
 from llm.endpoint.client import Endpoint, EndpointSocket
@@ -209,7 +209,7 @@ class RemoteRecognition(Recognition):
     async def _receive(self, socket: EndpointSocket) -> None:
         while True:
             match self._engine.dialect.read(await socket.receive()):
-                case Heard(text):
+                case HeardPiece(text):
                     if partial := self._turns.heard(text):
                         self._transcripts.put([partial])
                 case TurnDone() as done:

@@ -5,7 +5,7 @@ from typing import Any
 
 from asr.config import MistralRealtimeConfig
 from asr.interface import SAMPLE_RATE_HZ
-from asr.remote.dialect import Heard, JsonObject, TurnDone, base64_of, text_in
+from asr.remote.dialect import HeardPiece, JsonObject, TurnDone, base64_of, text_in
 from llm.endpoint.client import EndpointSocket
 from llm.endpoint.errors import EndpointUnreachable
 
@@ -40,11 +40,11 @@ class MistralRealtime:
         """End the segment; the session goes on."""
         return {"type": "input_audio.flush"}
 
-    def read(self, message: JsonObject) -> Heard | TurnDone | None:
+    def read(self, message: JsonObject) -> HeardPiece | TurnDone | None:
         """Deltas of words; the text of `done` may be that of all segments so far, and so is not used."""
         match message.get("type"):
             case "transcription.text.delta":
-                return Heard(text_in(message, "text"))
+                return HeardPiece(text_in(message, "text"))
             case "transcription.done":
                 return TurnDone(None)
             case "error":

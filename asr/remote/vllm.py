@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from asr.config import VllmRealtimeConfig
-from asr.remote.dialect import Heard, JsonObject, TurnDone, base64_of, text_in
+from asr.remote.dialect import HeardPiece, JsonObject, TurnDone, base64_of, text_in
 from llm.endpoint.client import EndpointSocket
 from llm.endpoint.errors import EndpointRefused, EndpointUnreachable
 
@@ -37,11 +37,11 @@ class VllmRealtime:
         """End the request; the server adds the silence that its model wants."""
         return {"type": "input_audio_buffer.commit", "final": True}
 
-    def read(self, message: JsonObject) -> Heard | TurnDone | None:
+    def read(self, message: JsonObject) -> HeardPiece | TurnDone | None:
         """A delta for each step of 80 ms, most of them empty, then the whole text."""
         match message.get("type"):
             case "transcription.delta":
-                return Heard(text_in(message, "delta"))
+                return HeardPiece(text_in(message, "delta"))
             case "transcription.done":
                 return TurnDone(text_in(message, "text"))
             case "error":

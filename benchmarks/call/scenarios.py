@@ -53,7 +53,7 @@ class Scenario(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class StoryRecording:
     """The story as a server tells it when nobody disturbs it, from its first audible sample."""
 
     samples: NDArray[np.float32]  # [S] 48 kHz mono
@@ -89,7 +89,7 @@ class NoStory(RuntimeError):
     """The server did not tell the story that the measurement needs."""
 
 
-async def tell(server: Server) -> Story:
+async def tell(server: Server) -> StoryRecording:
     """The reference: the story, undisturbed."""
     async with Caller(server.url) as caller:
         await asyncio.sleep(SETTLE_S)
@@ -102,10 +102,10 @@ async def tell(server: Server) -> Story:
     first = recording.index_at(asked_s) + (
         waveform.first_audible(recording.samples[recording.index_at(asked_s) :]) or 0
     )
-    return Story(recording.samples[first:])
+    return StoryRecording(recording.samples[first:])
 
 
-async def hold_call(server: Server, scenario: Scenario, number: int, story: Story) -> Observation:
+async def hold_call(server: Server, scenario: Scenario, number: int, story: StoryRecording) -> Observation:
     """One scripted call; `number` varies the words and the moment."""
     moments = story.fluent_moments()
     if not moments:
@@ -200,7 +200,7 @@ def observe(
     scenario: Scenario,
     replies: Sequence[float | None],
     recording: Recording,
-    story: Story,
+    story: StoryRecording,
     asked_s: float,
     said_s: float,
 ) -> Observation:

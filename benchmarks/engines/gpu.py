@@ -20,7 +20,7 @@ from benchmarks import report
 from benchmarks.engines.speech_listeners import (
     CHARACTERS_PER_S,
     CHARACTERS_PER_TOKEN,
-    Heard,
+    ListeningStats,
     RandomSpeaker,
     listen,
     play,
@@ -37,7 +37,7 @@ SWITCH_INTERVAL_S = 0.0005  # listeners and steps share an interpreter, whose de
 
 
 @dataclass(frozen=True)
-class Plan:
+class SpeechPlan:
     """How large, how many, how long."""
 
     closed: tuple[int, ...]
@@ -48,9 +48,9 @@ class Plan:
     open_s: float
 
 
-async def closed_loop(speaker: RandomSpeaker, listeners: int, plan: Plan) -> dict[str, Any]:
+async def closed_loop(speaker: RandomSpeaker, listeners: int, plan: SpeechPlan) -> dict[str, Any]:
     """So many listeners, each with one utterance after the other; lengths differ by a fifth."""
-    heard = Heard()
+    heard = ListeningStats()
     before = asdict(speaker.stepper.counters)
     _reset_peak()
 
@@ -75,9 +75,9 @@ async def closed_loop(speaker: RandomSpeaker, listeners: int, plan: Plan) -> dic
     }  # fmt: skip
 
 
-async def open_loop(speaker: RandomSpeaker, calls: int, plan: Plan) -> dict[str, Any]:
+async def open_loop(speaker: RandomSpeaker, calls: int, plan: SpeechPlan) -> dict[str, Any]:
     """Poisson arrivals of players, about so many at a time; a third is cut at a random point."""
-    heard = Heard()
+    heard = ListeningStats()
     before = asdict(speaker.stepper.counters)
     mean_s = plan.turn_characters / CHARACTERS_PER_S * (1 - 1 / 6)  # a third is cut half-way on average
     _reset_peak()
@@ -145,7 +145,7 @@ def _difference(stepper: SpeechStepper, before: dict[str, int]) -> dict[str, int
     return {name: value - before[name] for name, value in asdict(stepper.counters).items()}
 
 
-def _latency(heard: Heard) -> dict[str, float]:
+def _latency(heard: ListeningStats) -> dict[str, float]:
     return {f"first_audio_p{p}_ms": report.percentile(heard.first_audio_ms, p) for p in (50, 95, 99)}
 
 
@@ -177,11 +177,11 @@ def _three(row: dict[str, Any]) -> str:
     return " / ".join(f"{row[f'first_audio_p{p}_ms']:.0f}" for p in (50, 95, 99))
 
 
-async def measure(plan: Plan, model: VoxtralTTS, device: torch.device) -> dict[str, Any]:
+async def measure(plan: SpeechPlan, model: VoxtralTTS, device: torch.device) -> dict[str, Any]:
     slots = max(*plan.closed, *(round(calls + 4 * calls**0.5) for calls in plan.open))
     async with speaker(model, slots) as engine:
         parts = await engine.loop.run(lambda: part_times(engine.stepper, device))
-        await listen(engine, plan.turn_characters, Heard())  # the first utterance warms what no graph holds
+        await listen(engine, plan.turn_characters, ListeningStats())  # the first utterance warms what no graph holds
         closed = [await closed_loop(engine, listeners, plan) for listeners in plan.closed]
         opened = [await open_loop(engine, calls, plan) for calls in plan.open]
     print("\nParts of a frame step, ms\n")
@@ -205,12 +205,12 @@ def main() -> None:
     if not is_tiny and not torch.cuda.is_available():
         parser.error("no CUDA device here; --tiny runs on the CPU")
     if is_tiny:
-        plan = Plan(closed=(1, 4), open=(4,), rounds=2, characters=60, turn_characters=40, open_s=6.0)
+        plan = SpeechPlan(closed=(1, 4), open=(4,), rounds=2, characters=60, turn_characters=40, open_s=6.0)
         device, dtype = torch.device("cpu"), torch.float32
         torch.set_num_threads(1)
     else:
         closed, opened = (tuple(map(int, text.split(","))) for text in (arguments.closed, arguments.open))
-        plan = Plan(closed, opened, rounds=2, characters=500, turn_characters=120, open_s=arguments.seconds)
+        plan = SpeechPlan(closed, opened, rounds=2, characters=500, turn_characters=120, open_s=arguments.seconds)
         device, dtype = open_device("cuda"), torch.bfloat16
     logging.basicConfig(level=logging.ERROR)  # random weights never end by themselves, and are cut with a warning
     sys.setswitchinterval(SWITCH_INTERVAL_S)

@@ -46,7 +46,7 @@ SWITCH_INTERVAL_S = 0.0005  # callers and steps share an interpreter, whose defa
 
 
 @dataclass(frozen=True)
-class Plan:
+class RecognitionPlan:
     """How many, how long."""
 
     streams: tuple[int, ...]
@@ -56,7 +56,7 @@ class Plan:
     repeats: int
 
 
-def step_times(model: VoxtralRealtime, plan: Plan) -> list[dict[str, float]]:
+def step_times(model: VoxtralRealtime, plan: RecognitionPlan) -> list[dict[str, float]]:
     """Milliseconds of a step at each number of streams that have each heard so much audio, and of a flush then."""
     rows: list[dict[str, float]] = []
     for count in plan.streams:
@@ -117,7 +117,7 @@ async def engines(
 
 
 async def live_levels(
-    model: VoxtralRealtime, voice: VoxtralTTS, plan: Plan, device: torch.device
+    model: VoxtralRealtime, voice: VoxtralTTS, plan: RecognitionPlan, device: torch.device
 ) -> list[dict[str, Any]]:
     """Each number of callers beside each number of speaking calls."""
     rows: list[dict[str, Any]] = []
@@ -172,7 +172,7 @@ def _print_live(rows: list[dict[str, Any]]) -> None:
     ]))  # fmt: skip
 
 
-def measure(plan: Plan, model: VoxtralRealtime, voice: VoxtralTTS, device: torch.device) -> dict[str, Any]:
+def measure(plan: RecognitionPlan, model: VoxtralRealtime, voice: VoxtralTTS, device: torch.device) -> dict[str, Any]:
     """All of it, printed and returned."""
     steps = step_times(model, plan)
     _print_steps(steps)
@@ -196,11 +196,11 @@ def main() -> None:
     if not is_tiny and not torch.cuda.is_available():
         parser.error("no CUDA device here; --tiny runs on the CPU")
     if is_tiny:
-        plan = Plan(streams=(1, 4), contexts_s=(1.0, 10.0), speaking=(0, 2), live_s=2.0, repeats=5)
+        plan = RecognitionPlan(streams=(1, 4), contexts_s=(1.0, 10.0), speaking=(0, 2), live_s=2.0, repeats=5)
         device, dtype = torch.device("cpu"), torch.float32
         torch.set_num_threads(1)
     else:
-        plan = Plan(_numbers(arguments.streams), (10.0, 60.0, 180.0), _numbers(arguments.speaking),
+        plan = RecognitionPlan(_numbers(arguments.streams), (10.0, 60.0, 180.0), _numbers(arguments.speaking),
                     arguments.seconds, repeats=100)  # fmt: skip
         device, dtype = open_device("cuda"), torch.bfloat16
     sys.setswitchinterval(SWITCH_INTERVAL_S)

@@ -12,7 +12,7 @@ from asr.interface import SAMPLE_RATE_HZ, EngineBusy
 from asr.voxtral.engine import VoxtralRecognizer
 from asr.voxtral.stream import VoxtralRecognition
 from asr.voxtral.timing import STEP_MS
-from benchmarks.engines.speech_listeners import CHARACTERS_PER_S, Heard, RandomSpeaker, play
+from benchmarks.engines.speech_listeners import CHARACTERS_PER_S, ListeningStats, RandomSpeaker, play
 
 PUSH_SAMPLES = SAMPLE_RATE_HZ * 20 // 1000
 TURN_S = (2.0, 6.0)  # shortest and longest turn of a live caller
@@ -97,4 +97,4 @@ async def _watch(recognitions: list[VoxtralRecognition], calls: Calls) -> None:
 async def _talk(speakers: RandomSpeaker) -> None:
     """One utterance after the other, played in real time."""
     while True:
-        await play(speakers, round(CHARACTERS_PER_S * 8), Heard(), float("inf"))
+        await play(speakers, round(CHARACTERS_PER_S * 8), ListeningStats(), float("inf"))

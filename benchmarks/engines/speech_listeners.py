@@ -26,7 +26,7 @@ PAGES_PER_SLOT = 26  # of 32 tokens: 10 s of voice, 600 characters and the 40 s 
 
 
 @dataclass
-class Heard:
+class ListeningStats:
     """What the listeners of one level found."""
 
     first_audio_ms: list[float] = field(default_factory=list)
@@ -89,7 +89,7 @@ async def speaker(model: VoxtralTTS, slots: int) -> AsyncIterator[RandomSpeaker]
         await loop.detach(stepper)
 
 
-async def listen(speaker: RandomSpeaker, characters: int, heard: Heard) -> None:
+async def listen(speaker: RandomSpeaker, characters: int, heard: ListeningStats) -> None:
     """Take an utterance as fast as it comes."""
     utterance, frames = speaker.speak(characters, NO_LIMIT)
     started_s = time.perf_counter()
@@ -102,7 +102,7 @@ async def listen(speaker: RandomSpeaker, characters: int, heard: Heard) -> None:
     heard.characters += characters
 
 
-async def play(speaker: RandomSpeaker, characters: int, heard: Heard, cut_after_s: float) -> None:
+async def play(speaker: RandomSpeaker, characters: int, heard: ListeningStats, cut_after_s: float) -> None:
     """Play an utterance in real time, until its end or until it is cut."""
     utterance, _ = speaker.speak(characters, LEAD_FRAMES)
     started_s = time.perf_counter()

@@ -145,9 +145,9 @@ class Caller:
         """As `say`, of packets from `encode`: one encoding serves any number of callers."""
         return await self._microphone.say(packets)
 
-    def hush(self) -> None:
+    def stop_speaking(self) -> None:
         """Stop speaking with the current packet."""
-        self._microphone.hush()
+        self._microphone.stop_speaking()
 
     def lose_packets(self, count: int) -> None:
         """Lose the next `count` packets on their way to the server."""

@@ -75,7 +75,7 @@ class ScriptedMicrophone(MediaStreamTrack):
         self._utterances.append((deque(packets), began))
         return began
 
-    def hush(self) -> None:
+    def stop_speaking(self) -> None:
         """Drop what has not been said."""
         for _, began in self._utterances:
             if not began.done():
@@ -108,4 +108,4 @@ class ScriptedMicrophone(MediaStreamTrack):
 
     def stop(self) -> None:
         super().stop()
-        self.hush()
+        self.stop_speaking()

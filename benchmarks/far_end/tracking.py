@@ -81,7 +81,7 @@ def track(samples: NDArray[np.float32], reference: NDArray[np.float32], first_la
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class SpeechCut:
     """Where the agent fell silent in mid-speech."""
 
     index: int  # one past the last audible sample
@@ -91,7 +91,7 @@ class Cut:
 
 def cut_after(
     recording: Recording, reference: NDArray[np.float32], matches: Sequence[Match], after_s: float
-) -> Cut | None:
+) -> SpeechCut | None:
     """The first silence from `after_s` on that the undisturbed speech does not have there; None if there is none.
 
     Args:
@@ -109,7 +109,7 @@ def cut_after(
         missing = reference[max(0, index + lags[-1]) : max(0, end + lags[-1])]
         if without_pauses(missing, AUDIBLE_DBFS) >= CUT_SILENCE_S * SAMPLE_RATE_HZ / 2:
             packet = max(0, int(np.searchsorted(recording.packet_starts, index - 1, side="right")) - 1)
-            return Cut(index, float(recording.arrivals_s[packet]), silence.duration_s)
+            return SpeechCut(index, float(recording.arrivals_s[packet]), silence.duration_s)
     return None
 
 

@@ -81,7 +81,7 @@ def onset_s(recording: Recording, after_s: float) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Silence:
+class SilentStretch:
     """A stretch without audible samples, [start, end) in samples."""
 
     start: int
@@ -93,13 +93,13 @@ class Silence:
         return (self.end - self.start) / SAMPLE_RATE_HZ
 
 
-def silences(samples: NDArray[np.float32], at_least_s: float, below_dbfs: float = AUDIBLE_DBFS) -> list[Silence]:
+def silences(samples: NDArray[np.float32], at_least_s: float, below_dbfs: float = AUDIBLE_DBFS) -> list[SilentStretch]:
     """Every stretch of silence of at least `at_least_s`, the ones at both ends included."""
     audible = _audible(samples, below_dbfs)
     edges = np.concatenate(([-1], audible, [len(samples)]))
     lengths = np.diff(edges) - 1
     wanted = np.flatnonzero(lengths >= max(1, round(at_least_s * SAMPLE_RATE_HZ)))
-    return [Silence(int(edges[i]) + 1, int(edges[i]) + 1 + int(lengths[i])) for i in wanted]
+    return [SilentStretch(int(edges[i]) + 1, int(edges[i]) + 1 + int(lengths[i])) for i in wanted]
 
 
 def lateness_s(recording: Recording) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ import pytest
 from agent.checkpoints import gpus
 from agent.checkpoints.gpus import Gpu
 from agent.checkpoints.integrity import MANIFEST, integrity_error
-from agent.checkpoints.releases import RELEASES, TTS, Release
+from agent.checkpoints.releases import RELEASES, TTS, CheckpointRelease
 from agent.engines.configure import load_settings
 from agent.engines.profiles import choose_profile, releases_of
 from agent.engines.registry import installed_engines
@@ -19,7 +19,7 @@ ONE_GPU = (Gpu("H200", 150_000_000_000, 140_000_000_000),)
 KEY = {"MISTRAL_API_KEY": "secret"}
 
 
-def write_weights(folder: Path, release: Release, *, size: int = 8) -> None:
+def write_weights(folder: Path, release: CheckpointRelease, *, size: int = 8) -> None:
     """Files that are named and shaped as the release's, with one small tensor."""
     for pattern in release.files:
         if not pattern.endswith((".safetensors", ".index.json")):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.call.scenarios import NoStory, Scenario, Story, observe
+from benchmarks.call.scenarios import NoStory, Scenario, StoryRecording, observe
 from benchmarks.far_end.waveform import SAMPLE_RATE_HZ, Recording
 
 BEGAN_S = 50.0
@@ -21,13 +21,13 @@ def silence(seconds: float) -> NDArray[np.float32]:
 
 
 @pytest.fixture
-def story() -> Story:
+def story() -> StoryRecording:
     """Eight seconds of noise with a voice's bandwidth, a pause of 0.2 s after each second."""
     rng = np.random.default_rng(4)
     samples = np.convolve(rng.standard_normal(at(8.0)), np.hanning(24) / 6, mode="same") * 0.15
     samples[(np.arange(len(samples)) / SAMPLE_RATE_HZ) % 1.0 >= 0.8] = 0.0
     samples[0] = 0.2  # so that the story begins with its first sample
-    return Story(samples.astype(np.float32))
+    return StoryRecording(samples.astype(np.float32))
 
 
 def record(*parts: NDArray[np.float32]) -> Recording:
@@ -36,13 +36,13 @@ def record(*parts: NDArray[np.float32]) -> Recording:
     return Recording(samples, starts, BEGAN_S + starts / SAMPLE_RATE_HZ)
 
 
-def test_the_caller_comes_in_where_the_story_is_fluent(story: Story) -> None:
+def test_the_caller_comes_in_where_the_story_is_fluent(story: StoryRecording) -> None:
     moments = story.fluent_moments()
     assert moments == pytest.approx([3.0, 4.0, 5.0, 6.0, 7.0], abs=0.01)
-    assert Story(silence(5.0)).fluent_moments() == []
+    assert StoryRecording(silence(5.0)).fluent_moments() == []
 
 
-def test_an_interruption_ducks_and_then_cuts(story: Story) -> None:
+def test_an_interruption_ducks_and_then_cuts(story: StoryRecording) -> None:
     told = story.samples[: at(3.52)].copy()
     told[at(3.28) :] *= DUCK
     recording = record(silence(2.0), told, silence(2.0))
@@ -55,7 +55,7 @@ def test_an_interruption_ducks_and_then_cuts(story: Story) -> None:
     assert seen.continuity is None
 
 
-def test_a_false_alarm_leaves_the_story_whole(story: Story) -> None:
+def test_a_false_alarm_leaves_the_story_whole(story: StoryRecording) -> None:
     told = story.samples.copy()
     told[at(3.1) : at(3.4)] *= DUCK
     seen = observe(Scenario.COUGH, [], record(silence(2.0), told[: at(7.9)]), story, BEGAN_S + 1.0, BEGAN_S + 5.0)
@@ -66,13 +66,13 @@ def test_a_false_alarm_leaves_the_story_whole(story: Story) -> None:
     assert seen.continuity.lost_ms == seen.continuity.repeated_ms == seen.continuity.paused_ms == 0.0
 
 
-def test_speech_from_before_the_cut_is_stale(story: Story) -> None:
+def test_speech_from_before_the_cut_is_stale(story: StoryRecording) -> None:
     stale = story.samples[at(3.5) : at(3.7)]
     recording = record(silence(2.0), story.samples[: at(3.5)], silence(1.0), stale, silence(1.0))
     assert observe(Scenario.INTERRUPTION, [], recording, story, BEGAN_S + 1.0, BEGAN_S + 5.2).is_stale
 
 
-def test_another_story_is_no_measurement(story: Story) -> None:
-    other = Story(story.samples[::-1].copy())
+def test_another_story_is_no_measurement(story: StoryRecording) -> None:
+    other = StoryRecording(story.samples[::-1].copy())
     with pytest.raises(NoStory, match="differs"):
         observe(Scenario.COUGH, [], record(silence(2.0), other.samples), story, BEGAN_S + 1.0, BEGAN_S + 5.0)

@@ -5,7 +5,7 @@ from pytest import approx
 
 from asr.config import VoxtralRealtimeConfig
 from benchmarks.engines import gpu, gpu_asr, tts_cpu
-from benchmarks.engines.speech_listeners import Heard, listen, play, speaker
+from benchmarks.engines.speech_listeners import ListeningStats, listen, play, speaker
 from benchmarks.engines.speech_models import H200, RELEASED, TINY, codec_uses, random_model
 from tts.voxtral.euler import Schedule
 from tts.voxtral.model import VoxtralConfig, VoxtralTTS
@@ -44,7 +44,7 @@ def test_windows_with_context_give_the_samples_of_exact_state() -> None:
 
 
 async def test_listeners_take_all_and_players_play_in_time() -> None:
-    heard = Heard()
+    heard = ListeningStats()
     async with speaker(random_model(TINY, CPU, torch.float32), slots=2) as engine:
         await listen(engine, characters=10, heard=heard)
         await play(engine, characters=10, heard=heard, cut_after_s=float("inf"))
@@ -56,7 +56,7 @@ async def test_listeners_take_all_and_players_play_in_time() -> None:
 
 
 async def test_every_level_is_measured() -> None:
-    plan = gpu.Plan(closed=(1, 2), open=(2,), rounds=1, characters=10, turn_characters=5, open_s=0.5)
+    plan = gpu.SpeechPlan(closed=(1, 2), open=(2,), rounds=1, characters=10, turn_characters=5, open_s=0.5)
     figures = await gpu.measure(plan, random_model(TINY, CPU, torch.float32), CPU)
     assert [row["listeners"] for row in figures["closed_loop"]] == [1, 2]
     assert all(row["frames"] and row["share_of_floor"] > 0 for row in figures["closed_loop"])

@@ -77,7 +77,7 @@ async def test_what_is_not_yet_said_can_be_dropped(config: WebRTCConfig) -> None
         async for frame in call.microphone:
             if np.abs(frame.samples).max() > 0.3:
                 break
-        caller.hush()
+        caller.stop_speaking()
         async for frame in call.microphone:
             if np.abs(frame.samples).max() < 0.001:
                 break
