@@ -24,7 +24,8 @@ from asr.voxtral.model import VoxtralRealtime
 from asr.voxtral.slots import ListeningSlots
 from asr.voxtral.timing import LEFT_PAD, START, STEP_SAMPLES
 from benchmarks import report
-from benchmarks.engines.recognition_models import MIDDLE, TINY, random_model, weights
+from benchmarks.engines.recognition_models import MIDDLE, TINY, random_model
+from benchmarks.engines.roofline import weights
 from llm.runtime.architecture import DecoderConfig
 from llm.runtime.loop.captured_step import CapturedStep
 from llm.runtime.loop.graphs import GraphPool

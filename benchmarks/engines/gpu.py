@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from benchmarks import report
+from benchmarks.engines.roofline import H200
 from benchmarks.engines.speech_listeners import (
     CHARACTERS_PER_S,
     CHARACTERS_PER_TOKEN,
@@ -26,7 +27,7 @@ from benchmarks.engines.speech_listeners import (
     play,
     speaker,
 )
-from benchmarks.engines.speech_models import H200, RELEASED, TINY, random_model
+from benchmarks.engines.speech_models import RELEASED, TINY, frame_floor_ms, random_model
 from llm.runtime.backend import default_backend
 from llm.runtime.loop.devices import open_device
 from tts.voxtral.model import VoxtralTTS
@@ -67,7 +68,7 @@ async def closed_loop(speaker: RandomSpeaker, listeners: int, plan: SpeechPlan) 
     batch = done["frames"] / done["frame_steps"]
     step_ms = wall_s * 1000 / done["frame_steps"]
     tokens = round(125 + plan.characters / CHARACTERS_PER_TOKEN + plan.characters / CHARACTERS_PER_S * 12.5 / 2)
-    floor_ms = H200.frame_ms(speaker.model, round(batch), tokens)
+    floor_ms = frame_floor_ms(H200, speaker.model, round(batch), tokens)
     return {
         "listeners": listeners, **_latency(heard), "rtf_p50": report.percentile(heard.rtf, 50),
         "characters_per_s": heard.characters / wall_s, "mean_batch": batch, "step_ms": step_ms,

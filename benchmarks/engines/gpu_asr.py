@@ -26,7 +26,8 @@ from asr.voxtral.timing import EXTRA_PAD, START, STEP_MS, STEP_SAMPLES
 from benchmarks import report
 from benchmarks.engines import recognition_models, speech_models
 from benchmarks.engines.recognition_callers import TURN_S, live
-from benchmarks.engines.recognition_models import H200
+from benchmarks.engines.recognition_models import step_floor_ms
+from benchmarks.engines.roofline import H200
 from benchmarks.engines.speech_listeners import RandomSpeaker, speaker
 from llm.runtime.backend import default_backend
 from llm.runtime.loop.captured_step import CapturedStep
@@ -67,7 +68,7 @@ def step_times(model: VoxtralRealtime, plan: RecognitionPlan) -> list[dict[str, 
             _listen_since(slots, step, steps)
             times = [_step_ms(slots, step) for _ in range(plan.repeats)]
             flush_ms = sum(_step_ms(slots, step) for _ in range(FLUSH_STEPS))
-            floor_ms = H200.step_ms(model, count, context_s)
+            floor_ms = step_floor_ms(H200, model, count, context_s)
             p50, p99 = (report.percentile(times, percent) for percent in (50, 99))
             rows.append({
                 "streams": count, "context_s": context_s, "p50_ms": p50, "p99_ms": p99, "floor_ms": floor_ms,

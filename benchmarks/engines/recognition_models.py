@@ -2,16 +2,15 @@
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
 from asr.voxtral.architecture import VoxtralArchitecture
 from asr.voxtral.encoder import FRAMES
 from asr.voxtral.model import VoxtralRealtime
 from asr.voxtral.timing import START
+from benchmarks.engines.roofline import Roofline, weights
 
 # params.json of Voxtral-Mini-4B-Realtime-2602, what inference reads of it
 RELEASED: Mapping[str, Any] = {
@@ -60,30 +59,18 @@ def random_model(params: Mapping[str, Any], device: torch.device, dtype: torch.d
     return VoxtralRealtime.random(VoxtralArchitecture.from_params(params), device=device, dtype=dtype)
 
 
-@dataclass(frozen=True)
-class Roofline:
-    """The floor under a step: weights and keys are read once, the products done, side by side."""
+def step_floor_ms(gpu: Roofline, model: VoxtralRealtime, batch: int, context_s: float) -> float:
+    """The least milliseconds of one step of `batch` streams that have heard so much audio.
 
-    bytes_per_s: float
-    flop_per_s: float
-
-    def step_ms(self, model: VoxtralRealtime, batch: int, context_s: float) -> float:
-        """Milliseconds of one step of `batch` streams that have heard so much audio."""
-        config, item = model.config, model.dtype.itemsize
-        steps = START + round(context_s * 12.5)
-        read, flop = weights(model) * item, 0.0
-        encoder_uses = weights(model.encoder) * FRAMES + weights(model.stem) * FRAMES + weights(model.adapter)
-        flop += 2 * batch * (encoder_uses + weights(model.decoder))  # the token table is the head
-        for shape, tokens, queries in ((config.encoder, steps * FRAMES, FRAMES), (config.decoder, steps, 1)):
-            seen = min(tokens, shape.window or tokens)
-            read += batch * 2 * shape.n_layers * shape.n_kv_heads * shape.head_dim * seen * item
-            flop += batch * 4 * shape.n_layers * shape.n_heads * shape.head_dim * seen * queries
-        return max(read / self.bytes_per_s, flop / self.flop_per_s) * 1000
-
-
-H200 = Roofline(bytes_per_s=4.3e12, flop_per_s=790e12)
-
-
-def weights(module: nn.Module) -> int:
-    """How many it has."""
-    return sum(parameter.numel() for parameter in module.parameters())
+    Weights and keys are read once.
+    """
+    config, item = model.config, model.dtype.itemsize
+    steps = START + round(context_s * 12.5)
+    read_bytes = weights(model) * item
+    encoder_uses = weights(model.encoder) * FRAMES + weights(model.stem) * FRAMES + weights(model.adapter)
+    flop = 2 * batch * (encoder_uses + weights(model.decoder))  # the token table is the head
+    for shape, tokens, queries in ((config.encoder, steps * FRAMES, FRAMES), (config.decoder, steps, 1)):
+        seen = min(tokens, shape.window or tokens)
+        read_bytes += batch * 2 * shape.n_layers * shape.n_kv_heads * shape.head_dim * seen * item
+        flop += batch * 4 * shape.n_layers * shape.n_heads * shape.head_dim * seen * queries
+    return gpu.seconds(read_bytes, flop) * 1000

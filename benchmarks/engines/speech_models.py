@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
+from benchmarks.engines.roofline import Roofline, weights
 from tts.voxtral.codebooks import END
 from tts.voxtral.codec import CodecDecoder
 from tts.voxtral.model import VoxtralConfig, VoxtralTTS
@@ -65,43 +64,28 @@ def random_model(params: Mapping[str, Any], device: torch.device, dtype: torch.d
     return model
 
 
-@dataclass(frozen=True)
-class Roofline:
-    """The floor under a frame step: each evaluation reads its weights once and does its products, side by side."""
+def frame_floor_ms(gpu: Roofline, model: VoxtralTTS, batch: int, context_tokens: int) -> float:
+    """The least milliseconds of one frame of `batch` utterances with that many tokens in the cache each.
 
-    bytes_per_s: float
-    flop_per_s: float
-
-    def frame_ms(self, model: VoxtralTTS, batch: int, context_tokens: int) -> float:
-        """Milliseconds of one frame of `batch` utterances with that many tokens in the cache each."""
-        item, shape = model.schedule.tokens.itemsize, model.config.backbone
-        backbone, readout = weights(model.backbone.layers), weights(model.flow.readout)
-        two_thirds = weights(model.flow.readout.wkv) * 2  # of three tokens the last layer reads one, but all keys
-        per_context = 2 * shape.n_layers * shape.head_dim * context_tokens
-        seconds = (
-            self._seconds(
-                backbone * item + batch * per_context * shape.n_kv_heads * item,
-                batch * 2 * (backbone + per_context * shape.n_heads),
-            )
-            + model.config.flow.euler_steps
-            * self._seconds(
-                (weights(model.flow.layers) + readout) * item,
-                batch * 2 * 2 * (3 * weights(model.flow.layers) + readout + two_thirds),  # with and without guidance
-            )
-            + self._seconds(weights(model.codec) * item, batch * 2 * codec_uses(model.codec))
+    Each evaluation of a network reads its weights once.
+    """
+    item, shape = model.schedule.tokens.itemsize, model.config.backbone
+    backbone, readout = weights(model.backbone.layers), weights(model.flow.readout)
+    two_thirds = weights(model.flow.readout.wkv) * 2  # of three tokens the last layer reads one, but all keys
+    per_context = 2 * shape.n_layers * shape.head_dim * context_tokens
+    seconds = (
+        gpu.seconds(
+            backbone * item + batch * per_context * shape.n_kv_heads * item,
+            batch * 2 * (backbone + per_context * shape.n_heads),
         )
-        return seconds * 1000
-
-    def _seconds(self, read_bytes: float, flop: float) -> float:
-        return max(read_bytes / self.bytes_per_s, flop / self.flop_per_s)
-
-
-H200 = Roofline(bytes_per_s=4.3e12, flop_per_s=790e12)
-
-
-def weights(module: nn.Module) -> int:
-    """How many it has."""
-    return sum(parameter.numel() for parameter in module.parameters())
+        + model.config.flow.euler_steps
+        * gpu.seconds(
+            (weights(model.flow.layers) + readout) * item,
+            batch * 2 * 2 * (3 * weights(model.flow.layers) + readout + two_thirds),  # with and without guidance
+        )
+        + gpu.seconds(weights(model.codec) * item, batch * 2 * codec_uses(model.codec))
+    )
+    return seconds * 1000
 
 
 def codec_uses(codec: CodecDecoder) -> int:
