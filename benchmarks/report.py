@@ -26,7 +26,7 @@ def machine() -> dict[str, Any]:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The value below which `percent` of the values lie, between neighbours by interpolation."""
+    """The value below which `percent` of the values lie, between neighbors by interpolation."""
     if not values:
         raise ValueError("a percentile needs at least one value")
     ordered = sorted(values)

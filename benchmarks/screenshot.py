@@ -82,7 +82,7 @@ def main() -> int:
     parser.add_argument(
         "--out", type=Path, default=DEFAULT_OUT, help="where to write the picture (default: %(default)s)"
     )
-    parser.add_argument("--scheme", choices=("light", "dark"), default="light", help="colour scheme")
+    parser.add_argument("--scheme", choices=("light", "dark"), default="light", help="color scheme")
     options = parser.parse_args()
     chromium = find_chromium()
     if chromium is None:

@@ -48,7 +48,7 @@ class ToolThreads:
                 value = context.run(function)
             except StopIteration as error:  # no future takes one
                 failure = RuntimeError(f"a StopIteration ({error})")
-            except BaseException as error:  # handed on to whoever waits
+            except BaseException as error:  # handed on to the waiting caller
                 failure = error
             try:
                 loop.call_soon_threadsafe(settle, value, failure)

@@ -1,7 +1,7 @@
 """Speech to text on a server of someone else's that listens over a web socket, whatever its dialect.
 
 A stream keeps one connection for all its turns. When that is lost, another takes its place and hears again what was
-not answered. Not through `mistralai` for Mistral's: its connection swallows the cancellation of whoever reads from it,
+not answered. Not through `mistralai` for Mistral's: its connection swallows the cancellation of its reader,
 and so a call could not be ended while it listens.
 """
 
@@ -220,7 +220,7 @@ class RemoteRecognition(Recognition):
             self._has_work.set()
 
     async def _send(self, socket: EndpointSocket) -> None:
-        with suppress(EndpointError):  # whoever receives gets it as well
+        with suppress(EndpointError):  # the receiver gets it as well
             while True:
                 self._has_work.clear()
                 while messages := self._turns.next_messages():
@@ -237,7 +237,7 @@ class RemoteRecognition(Recognition):
 
 
 def recognition_error(error: EndpointError) -> RecognitionError:
-    """What an error of the server means to whoever speaks to it."""
+    """What an error of the server means to the caller of the recognizer."""
     if isinstance(error, EndpointBusy):
         return EngineBusy(str(error))
     if isinstance(error, EndpointUnreachable):

@@ -1,4 +1,4 @@
-"""Transcripts between whoever hears and whoever reads, on one event loop."""
+"""Transcripts on their way from the server to their reader, on one event loop."""
 
 import asyncio
 from collections import deque

@@ -113,7 +113,7 @@ class SphinxRecognizer:
         }
         try:
             async with SphinxProcess(settings) as process:
-                if not started.done():  # else whoever wanted it was cancelled
+                if not started.done():  # else the task that wanted it was cancelled
                     started.set_result(process)
                     await process.serve()
         except EngineUnreachable as error:
@@ -196,7 +196,7 @@ class SphinxRecognition(Recognition):
         if self._process is not None and self._error is None:
             self._unanswered += 1
             self._process.flush(self._stream)
-            self._news.set()  # whoever waits, waits with a timeout from now on
+            self._news.set()  # from now on a waiting reader has a timeout
 
     def heard(self, transcript: Transcript) -> None:
         """Take a transcript from the process; an unread partial gives way to what follows it."""

@@ -1,9 +1,9 @@
 """A stock Pipecat bot on Parley's embedded engines: what the same parts do as the documentation arranges them.
 
 Default Silero VAD, default turn strategies (Smart Turn v3), sentence aggregation, the SmallWebRTC transport with its
-default chunks. The three services are what a Pipecat user would write around these engines: the recogniser gets the
-speech that the VAD found and its finals are marked finalised, the synthesiser speaks sentence by sentence. Only two
-things are off the trodden path, both in the bot's favour: a WorkerRunner per call (a shared one leaks) and aiohttp in
+default chunks. The three services are what a Pipecat user would write around these engines: the recognizer gets the
+speech that the VAD found and its finals are marked finalized, the synthesizer speaks sentence by sentence. Only two
+things are off the trodden path, both in the bot's favor: a WorkerRunner per call (a shared one leaks) and aiohttp in
 place of the development runner.
 """
 
@@ -60,7 +60,7 @@ PRE_ROLL_BYTES = SAMPLE_RATE_HZ * 2  # one second, as Pipecat's own segmented se
 
 
 class RecognizerService(STTService):
-    """Streams to the recogniser what the VAD takes for speech; finals come at its pause and are finalised."""
+    """Streams to the recognizer what the VAD takes for speech; finals come at its pause and are finalized."""
 
     def __init__(self, recognizer: Recognizer) -> None:
         super().__init__(  # pyright: ignore[reportUnknownMemberType] -- its **kwargs have no types

@@ -1,6 +1,6 @@
 """What drafting the reply at the first pause gains: from the end of a question to the reply's first packet at the peer.
 
-The recogniser takes FINAL_DELAY_S after the pause, the model thinks for a while before its first token, as one over a
+The recognizer takes FINAL_DELAY_S after the pause, the model thinks for a while before its first token, as one over a
 network does; all else takes no time. Two servers of Parley's chain, with drafts and without, run side by side and are
 called in turn. Run it as `python -m benchmarks.call.draft`; it prints a table and writes benchmarks/results/draft.json.
 """

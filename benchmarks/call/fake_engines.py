@@ -1,8 +1,8 @@
 """Engines that take no time, for measuring the chain around them: what is left is what the chain itself costs.
 
-The recogniser hears "what time is it" in whatever was said, by default well after the pause that ends the turn, so that
-its final transcript alone sets off the reply. The model says what it is told to, at once or after a while and token by
-token; the synthesiser says it with a tone, there at once.
+The recognizer hears "what time is it" in whatever was said, by default well after the pause that ends the turn, so that
+its final transcript alone sets off the reply. The model says its script, at once or after a while and token by
+token; the synthesizer says it with a tone, there at once.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ TONE_HZ = 440.0
 TONE_S = 1.0
 CHUNK_SAMPLES = 1_920
 
-_TOKEN = re.compile(r"\s*(?:\w+|[^\w\s]+)")  # words and punctuation, as the tokenisers of language models cut them
+_TOKEN = re.compile(r"\s*(?:\w+|[^\w\s]+)")  # words and punctuation, as the tokenizers of language models cut them
 
 
 @dataclass(frozen=True, slots=True)

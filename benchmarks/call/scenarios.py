@@ -37,7 +37,7 @@ FLUENT_PAUSE_S = 0.06
 
 
 class Scenario(StrEnum):
-    """What the caller does while the story is told."""
+    """What the caller does during the story."""
 
     REFERENCE = "reference"
     INTERRUPTION = "interruption"
@@ -54,7 +54,7 @@ class Scenario(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StoryRecording:
-    """The story as a server tells it when nobody disturbs it, from its first audible sample."""
+    """The story as a server tells it undisturbed, from its first audible sample."""
 
     samples: NDArray[np.float32]  # [S] 48 kHz mono
 
@@ -98,7 +98,7 @@ async def tell(server: Server) -> StoryRecording:
         recording = caller.recording()
     onset_s = waveform.onset_s(recording, asked_s)
     if onset_s is None:
-        raise NoStory(f"{server.name} did not tell a story; is the recogniser understanding {material.STORY!r}?")
+        raise NoStory(f"{server.name} did not tell a story; is the recognizer understanding {material.STORY!r}?")
     first = recording.index_at(asked_s) + (
         waveform.first_audible(recording.samples[recording.index_at(asked_s) :]) or 0
     )
@@ -183,7 +183,7 @@ def _words(scenario: Scenario, number: int) -> NDArray[np.float32]:
         case Scenario.BACKCHANNEL:
             return material.backchannel(number)
         case Scenario.REFERENCE:
-            raise ValueError("nobody speaks into the reference")
+            raise ValueError("the reference has no caller speech")
 
 
 def _first_s(samples: NDArray[np.float32]) -> float:
@@ -207,16 +207,16 @@ def observe(
     """Read the recording against the undisturbed story."""
     began = recording.index_at(asked_s)
     began += waveform.first_audible(recording.samples[began:]) or 0
-    told = recording.since(began)
-    matches = tracking.track(told.samples, story.samples, 0)
-    disturbed = told.index_at(said_s)
+    heard = recording.since(began)
+    matches = tracking.track(heard.samples, story.samples, 0)
+    disturbed = heard.index_at(said_s)
     before = [match for match in matches if match.index + tracking.WINDOW_SAMPLES <= disturbed]
     if not before:
         raise NoStory("the story differs from the undisturbed one before the caller came in")
-    cut = tracking.cut_after(told, story.samples, matches, said_s)
-    end = len(told.samples) if cut is None else cut.index
-    ducked_s = tracking.first_ducked_s(told, story.samples, before[-1].lag, said_s, end)
-    is_whole = cut is None or tracking.goes_on(told.samples, matches, end)
+    cut = tracking.cut_after(heard, story.samples, matches, said_s)
+    end = len(heard.samples) if cut is None else cut.index
+    ducked_s = tracking.first_ducked_s(heard, story.samples, before[-1].lag, said_s, end)
+    is_whole = cut is None or tracking.goes_on(heard.samples, matches, end)
     answered, unanswered = _split_unanswered(replies)
     return Observation(
         scenario,
@@ -227,6 +227,6 @@ def observe(
         dead_air_s=0.0 if cut is None else cut.silence_s,
         is_stale=cut is not None
         and scenario.is_interruption
-        and tracking.speech_continues(told.samples[end + tracking.HOP_SAMPLES :], story.samples, end + before[-1].lag),
-        continuity=tracking.continuity(told.samples, story.samples, matches) if is_whole else None,
+        and tracking.speech_continues(heard.samples[end + tracking.HOP_SAMPLES :], story.samples, end + before[-1].lag),
+        continuity=tracking.continuity(heard.samples, story.samples, matches) if is_whole else None,
     )

@@ -97,7 +97,7 @@ async def _holdings(server: Server, calls_done: int) -> Holdings:
 def growth(earlier: Holdings, later: Holdings) -> list[str]:
     """One line for each thing that grew from one reading to another.
 
-    `main` compares the middle with the end: the allocator's arenas and the recogniser's pool take calls to fill, a leak
+    `main` compares the middle with the end: the allocator's arenas and the recognizer's pool take calls to fill, a leak
     goes on.
     """
     grown = [

@@ -36,7 +36,7 @@ INSTRUCTIONS = "You are the voice of a small hotel by the sea. Answer in one or 
 
 
 def write_tokenizer(folder: Path, vocabulary: int) -> None:
-    """The most frequent words of Mistral's vocabulary, with the markers of its chat models."""
+    """The most frequent words of Mistral's vocabulary, with the special tokens of its chat models."""
     content = json.loads((files("mistral_common") / "data" / "tekken_240911.json").read_text())
     names = (
         "<unk> <s> </s> [INST] [/INST] [AVAILABLE_TOOLS] [/AVAILABLE_TOOLS] [TOOL_RESULTS] [/TOOL_RESULTS] "

@@ -90,8 +90,8 @@ def _throat(source: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np
     spectrum = np.fft.rfft(source)
     frequency_hz = np.fft.rfftfreq(len(source), 1 / SAMPLE_RATE_HZ)
     response = 0.15 / (1 + (400 / np.maximum(frequency_hz, 1.0)) ** 4) / (1 + (frequency_hz / 3000) ** 4)
-    for centre_hz, width_hz in ((650, 130), (1300, 200), (2500, 350)):
-        response += np.exp(-0.5 * ((frequency_hz - centre_hz * rng.uniform(0.9, 1.1)) / width_hz) ** 2)
+    for center_hz, width_hz in ((650, 130), (1300, 200), (2500, 350)):
+        response += np.exp(-0.5 * ((frequency_hz - center_hz * rng.uniform(0.9, 1.1)) / width_hz) ** 2)
     return np.fft.irfft(spectrum * response, len(source))
 
 

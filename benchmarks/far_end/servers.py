@@ -71,7 +71,7 @@ class Server:
         return Usage(cpu_s, memory / 2**20, threads, sockets, files, len(tree))
 
     async def metrics(self) -> dict[str, float]:
-        """Every unlabelled metric of its /metrics."""
+        """Every unlabeled metric of its /metrics."""
         timeout = aiohttp.ClientTimeout(total=5)
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(f"{self.url}/metrics") as response:
             response.raise_for_status()
@@ -128,9 +128,9 @@ async def _address(name: str, process: asyncio.subprocess.Process, log: Path) ->
         if found := LISTENING.search(_read(log)):
             return found[1].rstrip("/")
         await asyncio.sleep(0.05)
-    told = "\n".join(_read(log).splitlines()[-LAST_LINES:])
+    last_lines = "\n".join(_read(log).splitlines()[-LAST_LINES:])
     how = "did not start in time" if process.returncode is None else f"ended with status {process.returncode}"
-    raise ServerFailed(f"{name} {how}; it said:\n{told}")
+    raise ServerFailed(f"{name} {how}; it said:\n{last_lines}")
 
 
 def _read(log: Path) -> str:

@@ -21,8 +21,8 @@ from benchmarks.far_end.waveform import (
 CUT_SILENCE_S = 0.2  # silence that long where the undisturbed speech goes on is a cut, and no stumble
 SPLICE_EDGE = SAMPLE_RATE_HZ // 500  # 2 ms: where a threshold is crossed; less is no speech lost or repeated
 PAUSE_EDGES = SAMPLE_RATE_HZ // 80  # 12.5 ms: Opus rings that long around both ends of a pause that was put in
-GOES_ON_WITHIN_S = 3.0  # of where it was cut; speech further away was begun anew
-GOES_ON_SHARE = 0.3  # of what is audible; a stuttering sender is recognised in part, other speech hardly at all
+GOES_ON_WITHIN_S = 3.0  # of where it was cut; speech further away was begun again
+GOES_ON_SHARE = 0.3  # of what is audible; a stuttering sender is recognized in part, other speech hardly at all
 DUCKED_DB = -10.0  # a packet this far below the undisturbed speech is ducked
 
 # Tracking one recording along another: windows of this length and spacing, each matched within the reach.
@@ -30,7 +30,7 @@ WINDOW_SAMPLES = SAMPLE_RATE_HZ // 4
 HOP_SAMPLES = SAMPLE_RATE_HZ // 10
 REACH_SAMPLES = SAMPLE_RATE_HZ // 2
 LOST_AFTER = 4  # windows that match nothing within the reach: longer than any splice, so look everywhere
-SAME_SPEECH = 0.8  # normalised correlation from which two windows are the same speech; unrelated speech stays under 0.5
+SAME_SPEECH = 0.8  # normalized correlation from which two windows are the same speech; unrelated speech stays under 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Match:
 
 
 def find(window: NDArray[np.float32], reference: NDArray[np.float32]) -> tuple[int, float]:
-    """Where `window` lies in `reference` and how well it fits: position and normalised correlation in [-1, 1]."""
+    """Where `window` lies in `reference` and how well it fits: position and normalized correlation in [-1, 1]."""
     if len(window) > len(reference):
         raise ValueError(f"the window ({len(window)} samples) must not be longer than the reference ({len(reference)})")
     size = 1 << (len(reference) + len(window) - 1).bit_length()
@@ -117,8 +117,8 @@ def cut_after(
 class Continuity:
     """How a recording deviates from the same speech spoken without disturbance."""
 
-    matched_s: float  # how much of the recording was recognised in the reference
-    unmatched_s: float  # audible and not recognised: other speech, or too broken to tell
+    matched_s: float  # how much of the recording was recognized in the reference
+    unmatched_s: float  # audible and not recognized: other speech, or too broken to tell
     lost_ms: float  # speech of the reference that is missing
     repeated_ms: float  # speech that came twice
     paused_ms: float  # silence put in; nothing lost or repeated

@@ -46,6 +46,6 @@ class Waiting:
             self._timeout.reschedule(0.0)
 
     async def cancel_and_wait(self) -> None:
-        """Cancel, and return when whoever waits has let go of what it waited for."""
+        """Cancel, and return when the wait has let go of what it waited for."""
         self.cancel()
         await self._is_idle.wait()

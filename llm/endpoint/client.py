@@ -64,7 +64,7 @@ class EndpointSocket:
             await self._socket.send_str(json.dumps(message))
 
     async def close(self) -> None:
-        """End the connection; whoever waits to receive gets an error."""
+        """End the connection; a waiting receiver gets an error."""
         await self._socket.close()
 
     async def receive(self) -> Mapping[str, Any]:

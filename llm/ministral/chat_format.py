@@ -86,7 +86,7 @@ class ChatFormat:
     def prompt(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> list[int]:
         """Ids of the conversation, up to where the assistant's next message begins.
 
-        The ids of a longer conversation begin with those of the shorter one, save for messages of one role in a row,
+        The ids of a longer conversation begin with those of the shorter one, except for messages of one role in a row,
         which become one. A conversation that does not end with a question is answered as if to silence.
         """
         if not messages or messages[-1].role not in ("user", "tool"):

@@ -60,7 +60,7 @@ def sampling_json(asked: Sampling, own: Sampling, *, seed: str = "seed") -> dict
 
 
 def language_model_error(error: EndpointError) -> LanguageModelError:
-    """What an error of the server means to whoever wanted a reply."""
+    """What an error of the server means to the caller of the language model."""
     if isinstance(error, EndpointBusy):
         return EngineBusy(str(error))
     if not isinstance(error, EndpointRefused):

@@ -235,7 +235,7 @@ class RemoteUtterance(Utterance):
 
 
 def synthesis_error(error: EndpointError) -> SynthesisError:
-    """What an error of the server means to whoever wanted speech."""
+    """What an error of the server means to the caller of the synthesizer."""
     if isinstance(error, EndpointBusy):
         return EngineBusy(str(error))
     if isinstance(error, EndpointUnreachable):

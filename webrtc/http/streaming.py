@@ -1,4 +1,4 @@
-"""Answers that are sent piece by piece, as fast as the client takes them: until then whoever makes them waits, too."""
+"""Answers that are sent piece by piece, no faster than the client takes them: their producer waits for it."""
 
 import asyncio
 import socket

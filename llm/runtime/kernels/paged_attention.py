@@ -84,7 +84,7 @@ def _attend_part(
         scores = tl.dot(query, tl.trans(k), input_precision="ieee") * scale  # [PADDED, PAGE]
         scores = tl.where(visible & written[None, :], scores, float("-inf"))
         higher = tl.maximum(peak, tl.max(scores, axis=1))
-        shift = tl.where(higher == float("-inf"), 0.0, higher)  # a query may see nothing of its neighbour's page
+        shift = tl.where(higher == float("-inf"), 0.0, higher)  # a query may see nothing of its neighbor's page
         weights = tl.exp(scores - shift[:, None])
         fade = tl.exp(peak - shift)
         total = total * fade + tl.sum(weights, axis=1)

@@ -124,7 +124,7 @@ class StepLoop:
             return
         try:
             work()
-        except BaseException as error:  # it belongs to whoever asked for the work
+        except BaseException as error:  # it belongs to the task that asked for the work
             future.set_exception(error)
         else:
             future.set_result(None)

@@ -65,7 +65,7 @@ function hangUp() {
   finish(null, "You hung up.");
 }
 
-/** The one way a call ends here, whoever ended it. */
+/** The one way a call ends here, whichever side ends it. */
 function finish(problem, detail) {
   call?.end();
   call = null;

@@ -1,4 +1,4 @@
-// Both sides' words as text: the caller's as they are recognised, the agent's as they are heard.
+// Both sides' words as text: the caller's as they are recognized, the agent's as they are heard.
 
 const KEPT_TURNS = 200;
 const NEAR_END_PX = 48;

@@ -110,10 +110,10 @@ export class TimelineView {
     const rowsLeft = Array(LABEL_ROWS).fill(Infinity); // where the labels begin in each row, newest placed first
     for (const mark of visible.reverse()) {
       const width = this.#pen.measureText(mark.label).width + 10;
-      const centre = mark.kind === "latency" ? (x(mark.fromMs) + x(mark.atMs)) / 2 : x(mark.atMs);
-      const left = Math.min(Math.max(0, centre - width / 2), this.#width - width);
+      const center = mark.kind === "latency" ? (x(mark.fromMs) + x(mark.atMs)) / 2 : x(mark.atMs);
+      const left = Math.min(Math.max(0, center - width / 2), this.#width - width);
       const fits = rowsLeft.map((taken) => Math.min(left, taken - width)); // moved to the left where there is no room
-      const row = fits.findIndex((start) => start >= 0 && start + width >= centre);
+      const row = fits.findIndex((start) => start >= 0 && start + width >= center);
       if (row < 0) continue;
       rowsLeft[row] = fits[row] - 4;
       this.#label(mark, fits[row], width, row);
