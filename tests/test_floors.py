@@ -58,10 +58,10 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
     ),
     "agent.engine_server": (
         *("agent.errors", "agent.settings", "agent.engines", "agent.serving.gc_pauses", "agent.serving.lifetime"),
-        *("agent.commands.audio_files", *INTERFACES, "webrtc.http", "webrtc.media.pcm"),
+        *("agent.prometheus", "agent.commands.audio_files", *INTERFACES, "webrtc.http", "webrtc.media.pcm"),
     ),
     "agent.serving": (
-        *("agent.errors", "agent.log", "agent.settings", "agent.engines", "agent.tools"),
+        *("agent.errors", "agent.log", "agent.prometheus", "agent.settings", "agent.engines", "agent.tools"),
         *("pipelines.call", "pipelines.events", "webrtc"),
     ),
 }

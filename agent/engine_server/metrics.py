@@ -2,20 +2,10 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Final
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    GCCollector,
-    Histogram,
-    PlatformCollector,
-    ProcessCollector,
-    generate_latest,
-)
+from prometheus_client import Counter, Gauge, Histogram, generate_latest
 
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+from agent.prometheus import process_registry
 
 _FIRST_OUTPUT_BUCKETS_S = (0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.16, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0, 5.0)
 
@@ -24,7 +14,7 @@ class EngineMetrics:
     """All metrics of one engine server, in a registry of their own."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+        self.registry = process_registry()
         self._active = Gauge("parley_engine_active", "Requests in progress.", ["route"], registry=self.registry)
         self._requests = Counter(
             "parley_engine_requests", "Requests by route and status.", ["route", "status"], registry=self.registry
@@ -41,9 +31,6 @@ class EngineMetrics:
         self._utterances = Counter(
             "parley_engine_utterances", "Transcriptions that were completed.", registry=self.registry
         )
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
-        GCCollector(registry=self.registry)
 
     @contextmanager
     def in_progress(self, route: str) -> Generator[None, None, None]:
@@ -76,5 +63,5 @@ class EngineMetrics:
         self._utterances.inc()
 
     def render(self) -> bytes:
-        """The metrics in Prometheus' text format (`CONTENT_TYPE`)."""
+        """The metrics in Prometheus' text format (`agent.prometheus.CONTENT_TYPE`)."""
         return generate_latest(self.registry)

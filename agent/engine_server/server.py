@@ -11,12 +11,13 @@ from aiohttp.typedefs import Middleware
 from agent.engine_server.access import Access
 from agent.engine_server.chat.routes import ChatRoutes
 from agent.engine_server.errors import error_object
-from agent.engine_server.metrics import CONTENT_TYPE, EngineMetrics
+from agent.engine_server.metrics import EngineMetrics
 from agent.engine_server.models import Models
 from agent.engine_server.speech.routes import VOICES_PATH, SpeechRoutes
 from agent.engine_server.transcription.routes import TranscriptionRoutes
 from agent.engines.open import language_model_of, recognizer_of, synthesizer_of
 from agent.engines.resources import Resources
+from agent.prometheus import CONTENT_TYPE
 from agent.serving.gc_pauses import freeze_gc
 from agent.serving.lifetime import serve_until_stopped
 from agent.settings.config import Settings

@@ -2,23 +2,12 @@
 
 import asyncio
 import threading
-from typing import Final
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    GCCollector,
-    Histogram,
-    PlatformCollector,
-    ProcessCollector,
-    generate_latest,
-)
+from prometheus_client import Counter, Gauge, Histogram, generate_latest
 
+from agent.prometheus import process_registry
 from pipelines.events import BargeIn, Event, ReplyLatency, Underrun
 from webrtc.interface import CallStats
-
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 _REPLY_BUCKETS_S = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0)
 _DECISION_BUCKETS_S = (0.05, 0.08, 0.11, 0.13, 0.16, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.75, 1.0)
@@ -28,7 +17,7 @@ class Metrics:
     """All metrics of one process, in a registry of their own."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+        self.registry = process_registry()
         self.calls_active = Gauge("parley_calls_active", "Calls in progress.", registry=self.registry)
         self.calls_total = Counter("parley_calls", "Calls accepted.", registry=self.registry)
         self.calls_failed = Counter("parley_calls_failed", "Calls lost to an error of ours.", registry=self.registry)
@@ -69,9 +58,6 @@ class Metrics:
         )
         Gauge("parley_tasks", "Tasks of the event loop.", registry=self.registry).set_function(_count_tasks)
         Gauge("parley_threads", "Python threads.", registry=self.registry).set_function(threading.active_count)
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
-        GCCollector(registry=self.registry)
 
     def emit(self, event: Event) -> None:
         """See `EventSink`."""
@@ -93,7 +79,7 @@ class Metrics:
         self._stalls.inc(stats.stalls)
 
     def render(self) -> bytes:
-        """The metrics in Prometheus' text format (`CONTENT_TYPE`)."""
+        """The metrics in Prometheus' text format (`agent.prometheus.CONTENT_TYPE`)."""
         return generate_latest(self.registry)
 
 

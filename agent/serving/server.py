@@ -10,11 +10,12 @@ from pathlib import Path
 from aiohttp import web
 
 from agent.engines.open import open_engines
+from agent.prometheus import CONTENT_TYPE
 from agent.serving.calls import CallRegistry
 from agent.serving.gc_pauses import freeze_gc
 from agent.serving.lifetime import serve_until_stopped
 from agent.serving.loop_lag import LoopLag
-from agent.serving.metrics import CONTENT_TYPE, Metrics
+from agent.serving.metrics import Metrics
 from agent.settings.config import Settings
 from agent.tools.toolbox import open_toolbox
 from pipelines.call import prepare, run_call
