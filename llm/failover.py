@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 Engine = TypeVar("Engine")
 Stream = TypeVar("Stream")
@@ -89,7 +89,7 @@ class Failover(Generic[Engine]):
         self._note(self.current, error)
         if self.keeps_engine or not self._untried:
             raise error
-        logger.warning("%s failed, falling back to the next engine: %s", self._errors.service, error)
+        _log.warning("%s failed, falling back to the next engine: %s", self._errors.service, error)
 
     def renew(self) -> None:
         """Let every other engine be tried again if the current one fails."""

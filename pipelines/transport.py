@@ -33,7 +33,7 @@ from pipelines.speaking.heard import HeardLedger
 from webrtc.interface import Call, CallClosed, Playout
 from webrtc.media.pcm import from_pcm16, to_pcm16
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 MICROPHONE_RATE_HZ = 16_000
 
@@ -71,7 +71,7 @@ class CallInput(FrameProcessor):
             try:
                 message: Any = json.loads(text)
             except (ValueError, RecursionError):  # numbers too long and brackets too deep among them
-                logger.debug("ignored a data channel message that is not JSON")
+                _log.debug("ignored a data channel message that is not JSON")
                 continue
             if isinstance(message, dict) and "label" in message:
                 await self.push_frame(InputTransportMessageFrame(message=message), FrameDirection.UPSTREAM)

@@ -24,7 +24,7 @@ from asr.remote.turns import FellBehind, RemoteTurns
 from llm.endpoint.client import Endpoint, EndpointSocket
 from llm.endpoint.errors import EndpointBusy, EndpointError, EndpointUnreachable
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _STABLE_S = 5.0  # a connection that lived as long was a good one
 _FIRST_PAUSE_S = 0.1  # before the second attempt to replace a connection; the first is at once
@@ -203,7 +203,7 @@ class RemoteRecognition(Recognition):
         if wait_s > self._config.retry_limit_s:
             raise error
         if not self._turns.is_empty:
-            logger.warning("a recognition server was lost in mid-turn, replaying: %s", error)
+            _log.warning("a recognition server was lost in mid-turn, replaying: %s", error)
         await asyncio.sleep(wait_s)
 
     async def _receive(self, socket: EndpointSocket) -> None:
@@ -230,7 +230,7 @@ class RemoteRecognition(Recognition):
                     async with asyncio.timeout(self._config.flush_timeout_s if self._turns.is_finishing else None):
                         await self._has_work.wait()
                 except TimeoutError:
-                    logger.warning("no end of a turn in %g s: taking what was heard", self._config.flush_timeout_s)
+                    _log.warning("no end of a turn in %g s: taking what was heard", self._config.flush_timeout_s)
                     self._transcripts.put(self._turns.settle())
                     await socket.close()  # what it may still say belongs to no turn
                     return

@@ -22,7 +22,7 @@ from llm.runtime.loop.step_loop import StepLoop
 if TYPE_CHECKING:  # the settings need pydantic, which is not beside every GPU
     from asr.config import VoxtralRealtimeConfig
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class VoxtralRecognizer(LoopEngine[ListeningStepper]):
@@ -53,7 +53,7 @@ class VoxtralRecognizer(LoopEngine[ListeningStepper]):
         """
         config = self._config
         delay = steps_of(config.delay_ms if delay_ms is None else delay_ms)
-        logger.debug("listening for %s with a delay of %d ms", language or "any language", delay * STEP_MS)
+        _log.debug("listening for %s with a delay of %d ms", language or "any language", delay * STEP_MS)
         return VoxtralRecognition(
             lambda: self._begin(delay),
             wake=self._loop.wake,
@@ -89,7 +89,7 @@ class VoxtralRecognizer(LoopEngine[ListeningStepper]):
             restart_after=_steps(config.restart_after_s),
         )
         stepper.warm(steps_of(config.delay_ms))
-        logger.info("Voxtral Realtime ready on %s after %.1f s", device, time.monotonic() - started_s)
+        _log.info("Voxtral Realtime ready on %s after %.1f s", device, time.monotonic() - started_s)
         return stepper
 
 

@@ -21,7 +21,7 @@ from llm.runtime.loop.captured_step import CapturedSteps
 from llm.runtime.loop.outlet import Outlets
 from llm.runtime.loop.stepper import RequestStepper
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -99,7 +99,7 @@ class ListeningStepper(RequestStepper[ListeningRequest, ListeningSlots]):
             try:
                 self._begin_turn(request)
             except (CacheFull, torch.OutOfMemoryError):
-                logger.warning("no room in the cache for a turn beside %d streams", len(self._requests))
+                _log.warning("no room in the cache for a turn beside %d streams", len(self._requests))
                 self._end(request, self.errors.cache_full())
                 return False
         return self._reserve(request)
@@ -119,7 +119,7 @@ class ListeningStepper(RequestStepper[ListeningRequest, ListeningSlots]):
     def _write(self, request: ListeningRequest, block: AudioBlock, token: int) -> None:
         assert request.text is not None
         if token == FAILED:
-            logger.error("a stream became NaN")
+            _log.error("a stream became NaN")
             self._end(request, self.errors.became_nan())
             return
         request.recent.append(block)
@@ -147,7 +147,7 @@ class ListeningStepper(RequestStepper[ListeningRequest, ListeningSlots]):
 
     def _restart(self, request: ListeningRequest) -> None:
         """Begin the stream again inside its turn, and hear the newest audio a second time."""
-        logger.info("a stream wrote nothing for %d steps and is restarted", request.blanks)
+        _log.info("a stream wrote nothing for %d steps and is restarted", request.blanks)
         self.counters.restarts += 1
         self._slots.free(request.slot)
         self._slots.start(request.slot, request.delay)

@@ -9,7 +9,7 @@ from typing import Self
 
 from llm.endpoint.errors import EndpointError
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class KeepWarm:
@@ -51,4 +51,4 @@ class KeepWarm:
             try:
                 await self._ask()
             except EndpointError as error:
-                logger.debug("no connection is kept warm: %s", error)
+                _log.debug("no connection is kept warm: %s", error)

@@ -22,7 +22,7 @@ from llm.runtime.loop.step_loop import StepLoop
 from llm.runtime.weights.fp8 import can_multiply
 from llm.runtime.weights.quantize import quantize
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class MinistralLanguageModel(LoopEngine[ReplyStepper]):
@@ -96,5 +96,5 @@ class MinistralLanguageModel(LoopEngine[ReplyStepper]):
             batches=buckets(config.slots),
             prefill_tokens=config.prefill_tokens,
         )
-        logger.info("%s ready on %s after %.1f s", config.checkpoint.name, device, time.monotonic() - started_s)
+        _log.info("%s ready on %s after %.1f s", config.checkpoint.name, device, time.monotonic() - started_s)
         return stepper

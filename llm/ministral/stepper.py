@@ -23,7 +23,7 @@ from llm.runtime.loop.outlet import Outlets
 from llm.runtime.loop.plan import Decode, Prefill
 from llm.runtime.loop.stepper import RequestStepper
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -126,7 +126,7 @@ class ReplyStepper(RequestStepper[ReplyRequest, ReplySlots]):
 
     def _add(self, request: ReplyRequest, token: int) -> None:
         if token == FAILED:
-            logger.error("a reply became NaN after %d tokens", request.generated)
+            _log.error("a reply became NaN after %d tokens", request.generated)
             request.is_finite = False
             self._end(request, self.errors.became_nan())
             self._slots.prefixes.clear()  # its beginning may be why
@@ -152,7 +152,7 @@ class ReplyStepper(RequestStepper[ReplyRequest, ReplySlots]):
         request.is_cut = True
         error = None
         if not request.is_limit_asked:
-            logger.warning("a reply was cut after %d tokens", request.generated)
+            _log.warning("a reply was cut after %d tokens", request.generated)
             if request.pieces.is_in_call:
                 error = LanguageModelError(
                     f"a tool call was incomplete after {request.max_tokens} tokens: raise reply_tokens"

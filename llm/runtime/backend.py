@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from llm.runtime.attention import AttentionFn, Segment, WriteKV, attend_gathered, attend_segments, write_kv
 from llm.runtime.cache import PagedCache
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 AttentionBackend = Literal["segments", "gathered", "paged"]
 """How a step reads the cache: see `attention.py`. "segments" needs a CPU, "paged" needs CUDA with Triton."""
@@ -33,7 +33,7 @@ def _can_launch_kernels() -> bool:
     try:
         _ = driver.active  # made at its first use
     except Exception as error:  # whatever a compiler or a linker says
-        logger.warning("Triton cannot work here, so steps are slow; it needs gcc and Python's headers: %s", error)
+        _log.warning("Triton cannot work here, so steps are slow; it needs gcc and Python's headers: %s", error)
         return False
     return True
 

@@ -20,7 +20,7 @@ from pipelines.events import CallEvents, EngineFailed
 from pipelines.frames import CallerAudioFrame, TranscriptFrame
 from webrtc.media.pcm import from_pcm16
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 PRE_ROLL_FRAMES = 20  # 400 ms: voice detection is 64 ms late, and the engine likes to hear a word from before its start
 
@@ -91,7 +91,7 @@ class RecognitionService(AIService):
                     async for transcript in self._stream:
                         await self._publish(transcript)
             except RecognitionError as error:
-                logger.warning("recognition failed, reopening: %s", error)
+                _log.warning("recognition failed, reopening: %s", error)
                 self._events.emit(EngineFailed(self._events.now_ms, "asr", str(error)))
                 await self.push_error(f"recognition failed: {error}", exception=error)
             self._stream = None

@@ -31,7 +31,7 @@ from pipelines.frames import EndCallFrame
 from pipelines.replying.conversation import Conversation, forget_older_half
 from pipelines.replying.tool_runs import CallTool, ToolRuns
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 MAX_TOOL_ROUNDS = 8  # a model that only ever calls tools is stopped here
 APOLOGY = "I'm sorry, something went wrong on my side. Could you say that again?"
@@ -134,7 +134,7 @@ class ReplyService(AIService):
                     else:
                         calls.append(part)
         except LanguageModelError as error:
-            logger.error("reply failed: %s", error)
+            _log.error("reply failed: %s", error)
             self._events.emit(EngineFailed(self._events.now_ms, "llm", str(error)))
             await self.push_error(f"reply failed: {error}", exception=error)
             await self.push_frame(LLMTextFrame(f"\n{APOLOGY}"))  # apart from the words before it
@@ -151,7 +151,7 @@ class ReplyService(AIService):
                 if not forget_older_half(messages):
                     raise
                 self._conversation.forget_older_half()
-                logger.warning("the older half of the conversation is left out: %s", error)
+                _log.warning("the older half of the conversation is left out: %s", error)
 
     def _spawn(self, run: Coroutine[Any, Any, str]) -> asyncio.Task[str]:
         return cast(asyncio.Task[str], self.create_task(run))

@@ -34,7 +34,7 @@ from tts.spoken_text import to_spoken_text
 from webrtc.interface import CallClosed, Playout
 from webrtc.media.pcm import to_pcm16
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 MAX_WAITING = 4096  # clauses and frames; a reply longer than that waits for playout
 
@@ -212,7 +212,7 @@ class SpeechService(AIService):
                     await self._until_wanted(epoch)
         except SynthesisError as error:
             self._failed_epoch = epoch
-            logger.error("speech failed: %s", error)
+            _log.error("speech failed: %s", error)
             self._events.emit(EngineFailed(self._events.now_ms, "tts", str(error)))
             await self.push_error(f"speech failed: {error}", exception=error)
         finally:

@@ -30,7 +30,7 @@ from tts.voxtral.utterance import ERRORS, UtteranceRequest, VoxtralUtterance
 if TYPE_CHECKING:  # the settings need pydantic, which is not beside every GPU
     from tts.config import VoxtralTTSConfig
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 PAGE_TOKENS = 32
 AUDIO_FILES = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a")
@@ -125,5 +125,5 @@ class VoxtralSynthesizer(LoopEngine[SpeechStepper]):
             prefill_tokens=config.prefill_tokens,
             guidance=config.guidance,
         )
-        logger.info("Voxtral TTS ready on %s after %.1f s", device, time.monotonic() - started_s)
+        _log.info("Voxtral TTS ready on %s after %.1f s", device, time.monotonic() - started_s)
         return stepper

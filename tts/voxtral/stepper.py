@@ -25,7 +25,7 @@ from tts.voxtral.scheduler import plan
 from tts.voxtral.slots import SpeechSlots, Start
 from tts.voxtral.utterance import ERRORS, UtteranceRequest
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -116,7 +116,7 @@ class SpeechStepper(RequestStepper[UtteranceRequest, SpeechSlots]):
             for request in requests:
                 self._slots.free(request.slot)  # what a failed start may have taken
             if len(requests) == 1:
-                logger.warning("no memory to begin an utterance of %d tokens", len(requests[0].text_ids))
+                _log.warning("no memory to begin an utterance of %d tokens", len(requests[0].text_ids))
                 self._end(requests[0], EngineBusy("the speech engine is out of memory: try again later"))
                 return
             for request in requests:  # together they do not fit: those that do alone shall speak
@@ -172,7 +172,7 @@ class SpeechStepper(RequestStepper[UtteranceRequest, SpeechSlots]):
         for request in requests:
             row = rows[request.slot]
             if not finite[row]:
-                logger.error("an utterance became NaN after %d frames", request.frames)
+                _log.error("an utterance became NaN after %d frames", request.frames)
                 self._end(request, self.errors.became_nan())
             elif ended[row]:
                 self._finish(request)
@@ -181,7 +181,7 @@ class SpeechStepper(RequestStepper[UtteranceRequest, SpeechSlots]):
                 self.counters.frames += 1
                 self._outlets.send(request.outlet, request.cutter.add(samples[row]))
                 if request.frames >= request.max_frames:
-                    logger.warning("an utterance was cut after %d frames", request.frames)
+                    _log.warning("an utterance was cut after %d frames", request.frames)
                     self._finish(request)
 
     def _finish(self, request: UtteranceRequest) -> None:

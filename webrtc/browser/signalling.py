@@ -30,7 +30,7 @@ from webrtc.peer.offer import SessionDescription
 PATH = "/api/offer"
 PREFLIGHT_MAX_AGE_S = 600
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ _CODES: Mapping[int, str] = {404: "not_found", 405: "method_not_allowed", 413: "
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class RequestRefused(Exception):
@@ -87,7 +87,7 @@ async def answer(
         return await handler(request)
     except RequestRefused as refused:
         if refused.status == 500:
-            logger.warning("%s: %s", request.path, refused)
+            _log.warning("%s: %s", request.path, refused)
         return _refusal(refused, describe)
     except web.HTTPException as error:
         if error.status < 400:
@@ -97,7 +97,7 @@ async def answer(
     except ConnectionError:
         return web.Response(status=GONE)
     except Exception:
-        logger.exception("%s failed", request.path)
+        _log.exception("%s failed", request.path)
         failure = RequestRefused(500, "the server failed: see its log", code="internal_error")
         return _refusal(failure, describe)
 

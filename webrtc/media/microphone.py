@@ -21,7 +21,7 @@ FRAME_MS = 20
 FRAME_SAMPLES = MICROPHONE_RATE_HZ * FRAME_MS // 1000
 CONCEALMENT_FADE_MS = 60
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class RtpPacket(Protocol):
@@ -120,7 +120,7 @@ class PacketMicrophone:
         if packet.ssrc != self._ssrc:
             # Another stream's sequence numbers have nothing to do with the last one's.
             if self._ssrc is not None:
-                logger.info("call %s: the caller's audio stream was replaced", self._call_id)
+                _log.info("call %s: the caller's audio stream was replaced", self._call_id)
                 self._jitter.restart()
             self._ssrc = packet.ssrc
         self._play(
@@ -180,7 +180,7 @@ class PacketMicrophone:
             samples = self._decoder.decode(packet.payload)  # at the decoder's rate
         except ValueError as error:
             self.undecodable_packets += 1
-            logger.debug("call %s: an audio packet cannot be decoded: %s", self._call_id, error)
+            _log.debug("call %s: an audio packet cannot be decoded: %s", self._call_id, error)
             return None
         return self._resampler.process(samples)
 

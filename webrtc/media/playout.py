@@ -17,7 +17,7 @@ BLOCK_MS = 20
 BLOCK_SAMPLES = PLAYOUT_RATE_HZ * BLOCK_MS // 1000
 MAX_LATE_S = 0.2  # what a browser's jitter buffer still makes good
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class PacedPlayout:
@@ -108,7 +108,7 @@ class PacedPlayout:
         was_steady = not self._pacer.restarts
         due_s = self._pacer.next_due_s(loop.time())
         if was_steady and self._pacer.restarts:
-            logger.warning("call %s: playout stalled for over %d ms", self._call_id, MAX_LATE_S * 1000)
+            _log.warning("call %s: playout stalled for over %d ms", self._call_id, MAX_LATE_S * 1000)
         await asyncio.sleep(due_s - loop.time())
         self._check_open()
         block = self._queue.pop(BLOCK_SAMPLES)

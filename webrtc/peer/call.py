@@ -38,7 +38,7 @@ from webrtc.peer.track import PlayoutTrack
 
 MAX_UTF8_BYTES = 4  # of one character
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class PeerCall:
@@ -196,7 +196,7 @@ class PeerCall:
 
     def _on_connection_state(self) -> None:
         state = self._peer.connectionState
-        logger.debug("call %s: connection %s", self.id, state)
+        _log.debug("call %s: connection %s", self.id, state)
         if state == "connected" and self._connected_s is None:
             self._connected_s = asyncio.get_running_loop().time()
             self._connected_or_closed.set()
@@ -215,7 +215,7 @@ class PeerCall:
         if self._close_reason is not None:
             return
         self._close_reason = reason
-        logger.info("call %s: %s", self.id, reason.value)
+        _log.info("call %s: %s", self.id, reason.value)
         if self._watchdog is not None:
             self._watchdog.cancel()
         self.microphone.close()
@@ -234,4 +234,4 @@ class PeerCall:
             async with asyncio.timeout(self._config.close_timeout_s):
                 await close_peer(self._peer, call_id=self.id)
         except TimeoutError:
-            logger.error("call %s: the connection did not close in %g s", self.id, self._config.close_timeout_s)
+            _log.error("call %s: the connection did not close in %g s", self.id, self._config.close_timeout_s)

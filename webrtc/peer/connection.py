@@ -25,7 +25,7 @@ from webrtc.peer.offer import SessionDescription
 from webrtc.peer.reassembly import bound_reassembly
 from webrtc.peer.track import PlayoutTrack
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ async def close_peer(peer: RTCPeerConnection, *, call_id: str) -> None:
     try:
         await peer.close()
     except Exception as error:  # an offer that it could not apply leaves it in states that it does not expect
-        logger.warning("call %s: aiortc could not close the connection (%r); its parts are stopped", call_id, error)
+        _log.warning("call %s: aiortc could not close the connection (%r); its parts are stopped", call_id, error)
     else:
         return
     transceivers = peer.getTransceivers()
@@ -130,4 +130,4 @@ async def close_peer(peer: RTCPeerConnection, *, call_id: str) -> None:
         try:
             await part.stop()
         except Exception as error:
-            logger.debug("call %s: %s could not be stopped: %r", call_id, type(part).__name__, error)
+            _log.debug("call %s: %s could not be stopped: %r", call_id, type(part).__name__, error)

@@ -11,7 +11,7 @@ from webrtc.media.mailbox import Mailbox
 KEEPALIVE_PREFIX = "ping"
 MAX_BUFFERED_BYTES = 1 << 20  # of messages that the caller's side does not take
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class Messages:
@@ -29,7 +29,7 @@ class Messages:
     def attach(self, channel: RTCDataChannel) -> None:
         """Speak through this open channel; a second one beside it is not read."""
         if self._is_closed or (self._channel is not None and self._channel.readyState == "open"):
-            logger.debug("call %s: a further data channel is not read", self._call_id)
+            _log.debug("call %s: a further data channel is not read", self._call_id)
             return
         self._channel = channel
         channel.on("message", self._receive)
@@ -58,11 +58,11 @@ class Messages:
     def _receive(self, message: str | bytes) -> None:
         if not isinstance(message, str) or len(message) > self._max_chars:
             found = f"{len(message)} characters" if isinstance(message, str) else "binary"
-            logger.warning("call %s: a message was dropped: %s", self._call_id, found)
+            _log.warning("call %s: a message was dropped: %s", self._call_id, found)
         elif not message.startswith(KEEPALIVE_PREFIX):
             self.inbox.put(message)
 
     def _count_dropped(self) -> None:
         self.dropped += 1
         if self.dropped == 1:
-            logger.warning("call %s: the caller's page does not take its messages; some are dropped", self._call_id)
+            _log.warning("call %s: the caller's page does not take its messages; some are dropped", self._call_id)

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -142,7 +142,7 @@ class Outlets:
         try:
             self._loop.call_soon_threadsafe(_make, calls)
         except RuntimeError:  # the event loop is closed: there is no listener left
-            logger.debug("dropped %d calls for a closed event loop", len(calls))
+            _log.debug("dropped %d calls for a closed event loop", len(calls))
 
 
 def _make(calls: list[Callable[[], None]]) -> None:

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -138,7 +138,7 @@ class StepLoop:
         try:
             engine.step()
         except Exception as error:
-            logger.exception("a step of %s failed on %s", type(engine).__name__, self._name)
+            _log.exception("a step of %s failed on %s", type(engine).__name__, self._name)
             self._fail(engine, error)
         return True
 
@@ -146,7 +146,7 @@ class StepLoop:
         try:
             engine.fail(error)
         except Exception:
-            logger.exception("%s cannot end its streams and is stepped no more", type(engine).__name__)
+            _log.exception("%s cannot end its streams and is stepped no more", type(engine).__name__)
             self._engines.remove(engine)
 
     def _refuse_jobs(self) -> None:

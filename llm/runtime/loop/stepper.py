@@ -15,7 +15,7 @@ from llm.runtime.loop.outlet import Outlets
 from llm.runtime.loop.step_loop import Steppable
 from llm.runtime.loop.stream import Request
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 AT_ONCE = float("-inf")
 
@@ -120,7 +120,7 @@ class RequestStepper(Steppable, Generic[R, S]):
         try:
             self._slots.reserve(request.slot)
         except CacheFull:
-            logger.warning("no room in the cache of %s: a request is ended", self.errors.engine)
+            _log.warning("no room in the cache of %s: a request is ended", self.errors.engine)
             self._end(request, self.errors.cache_full())
             return False
         return True
