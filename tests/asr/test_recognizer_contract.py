@@ -30,6 +30,7 @@ from asr.sphinx.engine import SphinxRecognizer
 from asr.voxtral.engine import VoxtralRecognizer
 from asr.voxtral.model import VoxtralRealtime
 from llm.runtime.loop.step_loop import StepLoop
+from tests.fakes import PATIENCE_S
 
 STREAMS = 3
 
@@ -81,7 +82,7 @@ def voice() -> NDArray[np.float32]:
 
 async def until_final(stream: Recognition) -> list[Transcript]:
     transcripts: list[Transcript] = []
-    async with asyncio.timeout(20.0):
+    async with asyncio.timeout(PATIENCE_S):
         async for transcript in stream:
             transcripts.append(transcript)
             if transcript.is_final:

@@ -1,1 +1,3 @@
-"""Fakes that several suites use: each implements one interface whole, and its contract suite holds it to that."""
+"""What several suites share and import: fakes, and how long a test waits for what must come."""
+
+PATIENCE_S = 60.0  # for what takes a second on a quiet machine

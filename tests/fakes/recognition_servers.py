@@ -13,6 +13,7 @@ from asr.interface import Recognition, Transcript
 from asr.remote.engine import RemoteRecognizer
 from asr.remote.mistral import MistralRealtime
 from asr.remote.vllm import VllmRealtime
+from tests.fakes import PATIENCE_S
 
 STEP = 1280
 KEY = SecretStr("sk-very-secret")
@@ -31,7 +32,7 @@ def mistral(server: Any, **settings: Any) -> RemoteRecognizer:
 
 async def until_final(stream: Recognition) -> list[Transcript]:
     transcripts: list[Transcript] = []
-    async with asyncio.timeout(10.0):
+    async with asyncio.timeout(PATIENCE_S):
         async for transcript in stream:
             transcripts.append(transcript)
             if transcript.is_final:

@@ -26,6 +26,7 @@ from pipelines.call import Engines, prepare, run_call
 from pipelines.config import AgentConfig, CallConfig
 from pipelines.replying.conversation import INTERRUPTED
 from pipelines.replying.reply import APOLOGY
+from tests.fakes import PATIENCE_S
 from tests.fakes.dying_server import PIECES_BEFORE, EngineServer, NotingModel, Stop
 from tts.config import EspeakConfig, OmniSpeechConfig
 from tts.espeak.engine import EspeakSynthesizer
@@ -38,7 +39,6 @@ from webrtc.peer.call import PeerCall
 AGENT = AgentConfig(greeting="Hello.")
 
 pytestmark = pytest.mark.real_time
-PATIENCE_S = 30.0  # for what takes a second on a quiet machine
 
 Event = dict[str, Any]
 

@@ -21,12 +21,11 @@ from llm.demo.grammar import training_sentences
 from llm.demo.model import DemoModel
 from pipelines.call import Engines, prepare, run_call
 from pipelines.config import AgentConfig, CallConfig
+from tests.fakes import PATIENCE_S
 from tts.config import EspeakConfig
 from tts.espeak.engine import EspeakSynthesizer
 from webrtc.config import WebRTCConfig
 from webrtc.peer.call import PeerCall
-
-PATIENCE_S = 30.0  # for what takes a second on a quiet machine
 
 Event = dict[str, Any]
 

@@ -12,6 +12,7 @@ import torch
 from pydantic import SecretStr
 
 from llm.runtime.loop.step_loop import StepLoop
+from tests.fakes import PATIENCE_S
 from tts.config import EspeakConfig, MistralSpeechConfig, OmniSpeechConfig, VoxtralTTSConfig
 from tts.espeak.engine import EspeakSynthesizer
 from tts.interface import (
@@ -160,7 +161,7 @@ async def test_cancelled_while_held_ends(engine: Synthesizer) -> None:
         rest = tasks.create_task(rest_of(utterance))
         await asyncio.sleep(0)
         utterance.cancel()
-        assert await asyncio.wait_for(rest, 5.0) == []
+        assert await asyncio.wait_for(rest, PATIENCE_S) == []
 
 
 async def rest_of(utterance: Utterance) -> list[SpeechChunk]:

@@ -7,19 +7,19 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 
+from tests.fakes import PATIENCE_S
 from tests.fakes.line import FarEnd, Line
 from webrtc.config import WebRTCConfig
 from webrtc.interface import Call, CallClosed, CallStats, CloseReason, MicrophoneFrame, NotConnected
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
-WAIT_S = 15.0
 FRAME_SAMPLES = 320
 
 
 @asynccontextmanager
 async def connected(line: Line, config: WebRTCConfig) -> AsyncGenerator[tuple[Call, FarEnd]]:
-    async with asyncio.timeout(WAIT_S), line.new_call(config) as call, line.join(call) as far_end:
+    async with asyncio.timeout(PATIENCE_S), line.new_call(config) as call, line.join(call) as far_end:
         await call.wait_connected()
         yield call, far_end
 
@@ -49,7 +49,7 @@ async def test_a_reader_that_stalls_loses_the_oldest_frames_and_sees_the_gap(lin
 
 
 async def test_messages_go_both_ways_in_order_and_wait_until_they_can_be_sent(line: Line, config: WebRTCConfig) -> None:
-    async with asyncio.timeout(WAIT_S), line.new_call(config) as call:
+    async with asyncio.timeout(PATIENCE_S), line.new_call(config) as call:
         for n in range(3):
             call.send(f"early {n}")
         async with line.join(call) as far_end:
@@ -62,7 +62,7 @@ async def test_messages_go_both_ways_in_order_and_wait_until_they_can_be_sent(li
 
 async def test_messages_are_bounded_in_number_and_length(line: Line, config: WebRTCConfig) -> None:
     limits = config.model_copy(update={"message_capacity": 2, "max_message_chars": 10})
-    async with asyncio.timeout(WAIT_S), line.new_call(limits) as call:
+    async with asyncio.timeout(PATIENCE_S), line.new_call(limits) as call:
         for n in range(5):
             call.send(f"early {n}")
         async with line.join(call) as far_end:
@@ -78,7 +78,7 @@ async def test_messages_are_bounded_in_number_and_length(line: Line, config: Web
 
 
 async def test_the_far_end_hangs_up(line: Line, config: WebRTCConfig) -> None:
-    async with asyncio.timeout(WAIT_S), line.new_call(config) as call:
+    async with asyncio.timeout(PATIENCE_S), line.new_call(config) as call:
         async with line.join(call) as far_end:
             call.playout.write(np.zeros(24_000, np.float32))
             await anext(call.microphone)
@@ -142,14 +142,14 @@ async def assert_over(call: Call) -> None:
 
 async def test_a_call_that_nobody_joins_is_given_up(line: Line, config: WebRTCConfig) -> None:
     impatient = config.model_copy(update={"connect_timeout_s": 0.1})
-    async with asyncio.timeout(WAIT_S), line.new_call(impatient) as call:
+    async with asyncio.timeout(PATIENCE_S), line.new_call(impatient) as call:
         with pytest.raises(NotConnected, match="no connection came about"):
             await call.wait_connected()
         assert call.close_reason is CloseReason.NOT_CONNECTED
 
 
 async def test_a_call_that_was_never_joined_can_be_left(line: Line, config: WebRTCConfig) -> None:
-    async with asyncio.timeout(WAIT_S), line.new_call(config) as call:
+    async with asyncio.timeout(PATIENCE_S), line.new_call(config) as call:
         pass
     assert await call.wait_closed() is CloseReason.CLOSED
     await assert_over(call)
@@ -164,7 +164,7 @@ async def test_an_owner_that_is_cancelled_twice_still_hangs_up(line: Line, confi
             is_entered.set()
             await call.wait_closed()
 
-    async with asyncio.timeout(WAIT_S), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
         owner = group.create_task(hold())
         async with line.join(call) as far_end:
             await is_entered.wait()
@@ -179,7 +179,7 @@ async def test_an_owner_that_is_cancelled_twice_still_hangs_up(line: Line, confi
 async def test_an_error_of_the_owner_goes_on_as_it_is(line: Line, config: WebRTCConfig) -> None:
     call = line.new_call(config)
     with pytest.raises(ZeroDivisionError):
-        async with asyncio.timeout(WAIT_S), call:
+        async with asyncio.timeout(PATIENCE_S), call:
             raise ZeroDivisionError
     assert call.close_reason is CloseReason.CLOSED
 

@@ -10,13 +10,13 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.far_end import tracking
+from tests.fakes import PATIENCE_S
 from tests.fakes.line import FarEnd, Line
 from webrtc.config import WebRTCConfig
 from webrtc.interface import Call, Playout
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
-WAIT_S = 15.0
 PACKET_SAMPLES = 480
 SAMPLES_PER_MS = 24
 SPLICE_SAMPLES = 12 * SAMPLES_PER_MS  # two ramps, and what Opus blurs; less than a packet
@@ -24,7 +24,7 @@ SPLICE_SAMPLES = 12 * SAMPLES_PER_MS  # two ramps, and what Opus blurs; less tha
 
 @asynccontextmanager
 async def connected(line: Line, config: WebRTCConfig) -> AsyncGenerator[tuple[Call, FarEnd]]:
-    async with asyncio.timeout(WAIT_S), line.new_call(config) as call, line.join(call) as far_end:
+    async with asyncio.timeout(PATIENCE_S), line.new_call(config) as call, line.join(call) as far_end:
         await call.wait_connected()
         yield call, far_end
 

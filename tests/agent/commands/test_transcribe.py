@@ -12,6 +12,7 @@ from agent.commands.transcribe import PAUSE_MS, PRE_ROLL_MS, blocks_of, transcri
 from agent.errors import CommandError
 from asr.interface import EngineUnreachable, Transcript
 from pipelines.listening.silero import SAMPLE_RATE_HZ, WINDOW_SAMPLES
+from tests.fakes import PATIENCE_S
 
 Samples = NDArray[np.float32]
 WINDOW_MS = WINDOW_SAMPLES * 1000 // SAMPLE_RATE_HZ
@@ -85,7 +86,7 @@ def script(*parts: tuple[int, float]) -> Samples:
 
 async def utterances_in(samples: Samples, recognizer: FakeRecognizer) -> list[Transcript]:
     transcripts: list[Transcript] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await transcribe(recognizer, blocks_of(samples), language="en", on_transcript=transcripts.append)
     return transcripts
 

@@ -17,6 +17,7 @@ from agent.engine_server.server import application
 from agent.settings.engine_server import EngineServerConfig
 from asr.interface import RecognitionError, Transcript
 from llm.interface import Ending, Message, Sampling, TextDelta, Tool, ToolCall
+from tests.fakes import PATIENCE_S
 from tts.interface import SpeechChunk, Voice, VoiceNotFound
 from webrtc.http.server import serve_http
 
@@ -37,6 +38,7 @@ class FakeUtterance:
     async def __aenter__(self) -> Self:
         if self.synthesizer.refusal:
             raise self.synthesizer.refusal
+        self.synthesizer.arrived.set()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -68,6 +70,7 @@ class FakeSynthesizer:
     refusal: Exception | None = None
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     utterances: list[FakeUtterance] = field(default_factory=list)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     def speak(self, text: str, *, voice: str, language: str) -> Any:
         if voice not in {known.name for known in self.voices}:
@@ -159,6 +162,7 @@ class FakeReply:
     async def __aenter__(self) -> Self:
         if self.language_model.refusal:
             raise self.language_model.refusal
+        self.language_model.arrived.set()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -196,6 +200,7 @@ class FakeLanguageModel:
     refusal: Exception | None = None
     asked: list[tuple[Sequence[Message], Sequence[Tool], Sampling]] = field(default_factory=list)
     answers: list[FakeReply] = field(default_factory=list)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     def reply(self, messages: Sequence[Message], tools: Sequence[Tool], sampling: Sampling) -> Any:
         self.asked.append((messages, tools, sampling))
@@ -234,9 +239,9 @@ def serve() -> Serve:
         )
         app = application(config, access, models, recognizer, language_model, synthesizer)
         async with (
-            asyncio.timeout(30),
+            asyncio.timeout(PATIENCE_S),
             serve_http(app, config.host, config.port, cancels_with_client=True) as url,
-            ClientSession(url, timeout=ClientTimeout(total=20)) as http,
+            ClientSession(url, timeout=ClientTimeout(total=PATIENCE_S)) as http,
         ):
             yield Served(url, http, access, recognizer, language_model, synthesizer)
 

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, WSCloseCode, WSMsgType
 
+from tests.fakes import PATIENCE_S
+
 CHAT = "/v1/chat/completions"
 ASKED = {"model": "llm-1", "messages": [{"role": "user", "content": "Hello."}]}
 ANN = {"Authorization": "Bearer ann's"}
@@ -161,7 +163,7 @@ async def test_sockets_are_told_that_the_server_stops(serve: Any) -> None:
         async with serve() as served:
             socket = await http.ws_connect(f"{served.url}/v1/realtime")
             await socket.receive_json()
-        message = await socket.receive(timeout=5)
+        message = await socket.receive(timeout=PATIENCE_S)
     assert (message.type, message.data) == (WSMsgType.CLOSE, WSCloseCode.GOING_AWAY)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from aiohttp import ClientWebSocketResponse, WSCloseCode, WSMsgType
 
 from asr.interface import EngineBusy
+from tests.fakes import PATIENCE_S
 
 PATH = "/v1/audio/transcriptions/realtime"
 SAMPLES = np.array([0.5, -0.25] * 640, np.float32)
@@ -31,7 +32,7 @@ def update(**session: Any) -> dict[str, Any]:
 @asynccontextmanager
 async def session(served: Any, *messages: dict[str, Any]) -> AsyncIterator[ClientWebSocketResponse]:
     async with served.http.ws_connect(PATH, params={"model": "asr-1"}) as socket:
-        assert (await socket.receive_json(timeout=5))["session"]["audio_format"]["encoding"] == "pcm_s16le"
+        assert (await socket.receive_json(timeout=PATIENCE_S))["session"]["audio_format"]["encoding"] == "pcm_s16le"
         for message in messages:
             await socket.send_json(message)
         yield socket
@@ -40,7 +41,7 @@ async def session(served: Any, *messages: dict[str, Any]) -> AsyncIterator[Clien
 async def text_of(socket: ClientWebSocketResponse) -> str:
     """The text of the next `done`, which is what the deltas before it join to."""
     deltas = ""
-    while (event := await socket.receive_json(timeout=5))["type"] == "transcription.text.delta":
+    while (event := await socket.receive_json(timeout=PATIENCE_S))["type"] == "transcription.text.delta":
         deltas += event["text"]
     assert event["type"] == "transcription.done"
     assert deltas == event["text"]
@@ -63,9 +64,9 @@ async def test_the_server_closes_once_the_end_is_answered(served: Any) -> None:
     ]:
         async with session(served, *messages) as socket:
             assert [await text_of(socket) for _ in texts] == texts
-            message = await socket.receive(timeout=5)
+            message = await socket.receive(timeout=PATIENCE_S)
             assert (message.type, message.data) == (WSMsgType.CLOSE, WSCloseCode.OK)
-        await asyncio.wait_for(served.recognizer.empty.wait(), 5)
+        await asyncio.wait_for(served.recognizer.empty.wait(), PATIENCE_S)
 
 
 async def test_every_encoding_is_the_same_sound(served: Any) -> None:
@@ -77,7 +78,7 @@ async def test_every_encoding_is_the_same_sound(served: Any) -> None:
     ]:
         asked = update(audio_format={"encoding": encoding, "sample_rate": 16_000}, target_streaming_delay_ms=240)
         async with session(served, asked, append(pcm), END) as socket:
-            updated = await socket.receive_json(timeout=5)
+            updated = await socket.receive_json(timeout=PATIENCE_S)
             assert updated["session"]["audio_format"] == {"encoding": encoding, "sample_rate": 16_000}
             assert await text_of(socket) == "one"
         np.testing.assert_array_equal(served.recognizer.hearings[0].pushed[0], SAMPLES)
@@ -94,7 +95,7 @@ async def test_an_error_leaves_the_session_usable(served: Any) -> None:
         {"type": "input_audio_buffer.append"},
     ]:
         async with session(served, message) as socket:
-            error = await socket.receive_json(timeout=5)
+            error = await socket.receive_json(timeout=PATIENCE_S)
             assert (error["type"], error["error"]["code"]) == ("error", 400)
             assert error["error"]["message"]
             await socket.send_json(PCM16)
@@ -104,21 +105,24 @@ async def test_an_error_leaves_the_session_usable(served: Any) -> None:
 
 async def test_the_format_is_fixed_once_there_is_audio(served: Any) -> None:
     async with session(served, PCM16, update(audio_format={"encoding": "pcm_f32le"}), END) as socket:
-        events = [await socket.receive_json(timeout=5) for _ in range(3)]
+        events = [await socket.receive_json(timeout=PATIENCE_S) for _ in range(3)]
     assert {event["type"] for event in events} == {"transcription.text.delta", "error", "transcription.done"}
 
 
 async def test_floats_that_are_not_finite_are_refused(served: Any) -> None:
     broken = append(np.array([0.0, np.nan], "<f4"))
     async with session(served, update(audio_format={"encoding": "pcm_f32le"}), broken) as socket:
-        await socket.receive_json(timeout=5)
-        assert "finite" in (await socket.receive_json(timeout=5))["error"]["message"]
+        await socket.receive_json(timeout=PATIENCE_S)
+        assert "finite" in (await socket.receive_json(timeout=PATIENCE_S))["error"]["message"]
 
 
 async def test_a_busy_engine_ends_nothing_but_the_utterance(served: Any) -> None:
     served.recognizer.refusal = EngineBusy("all 64 streams are taken")
     async with session(served, PCM16) as socket:
-        assert (await socket.receive_json(timeout=5))["error"] == {"message": "all 64 streams are taken", "code": 503}
+        assert (await socket.receive_json(timeout=PATIENCE_S))["error"] == {
+            "message": "all 64 streams are taken",
+            "code": 503,
+        }
         served.recognizer.refusal = None
         await socket.send_json(PCM16)
         await socket.send_json(END)

@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from benchmarks.far_end.caller import Caller
 from benchmarks.far_end.material import sentence
 from benchmarks.far_end.waveform import SAMPLE_RATE_HZ as CALL_RATE_HZ
+from tests.fakes import PATIENCE_S
 
-START_LIMIT_S = 60.0
-PATIENCE_S = 40.0  # for what takes a second on a quiet machine
 KEY = "only for this test"
 
 
@@ -33,7 +32,7 @@ class Process:
     url: str
 
     async def stopped(self) -> int:
-        return await asyncio.wait_for(self.process.wait(), 20)
+        return await asyncio.wait_for(self.process.wait(), PATIENCE_S)
 
 
 @asynccontextmanager
@@ -46,7 +45,7 @@ async def parley(command: str, **settings: str) -> AsyncIterator[Process]:
     )
     try:
         assert process.stdout
-        line = await asyncio.wait_for(process.stdout.readline(), START_LIMIT_S)
+        line = await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)
         ready = re.search(r"listening on (http://\S+)\n", line.decode())
         assert ready, f"{line!r} does not say where it listens"
         yield Process(process, ready[1])

@@ -10,6 +10,7 @@ import numpy as np
 from aiohttp import ClientWebSocketResponse, WSMsgType
 
 from asr.interface import EngineBusy
+from tests.fakes import PATIENCE_S
 
 UPDATE = {"type": "session.update", "model": "owner/asr-1"}
 BEGIN = {"type": "input_audio_buffer.commit"}
@@ -21,7 +22,7 @@ APPEND = {"type": "input_audio_buffer.append", "audio": base64.b64encode(PCM.tob
 @asynccontextmanager
 async def session(served: Any, *messages: dict[str, Any]) -> AsyncIterator[ClientWebSocketResponse]:
     async with served.http.ws_connect("/v1/realtime") as socket:
-        created = await socket.receive_json(timeout=5)
+        created = await socket.receive_json(timeout=PATIENCE_S)
         assert created["type"] == "session.created"
         assert created["id"].startswith("sess-")
         await send(socket, *messages)
@@ -36,7 +37,7 @@ async def send(socket: ClientWebSocketResponse, *messages: dict[str, Any]) -> No
 async def until_done(socket: ClientWebSocketResponse) -> tuple[list[str], dict[str, Any]]:
     """The deltas of one utterance, and its end."""
     deltas: list[str] = []
-    while (event := await socket.receive_json(timeout=5))["type"] == "transcription.delta":
+    while (event := await socket.receive_json(timeout=PATIENCE_S))["type"] == "transcription.delta":
         deltas.append(event["delta"])
     return deltas, event
 
@@ -102,7 +103,7 @@ async def test_an_error_leaves_the_socket_usable(served: Any) -> None:
     ]:
         async with session(served) as socket:
             await socket.send_str(message)
-            error = await socket.receive_json(timeout=5)
+            error = await socket.receive_json(timeout=PATIENCE_S)
             assert (error["type"], error["code"]) == ("error", code)
             assert isinstance(error["error"], str)
             await send(socket, UPDATE, BEGIN, APPEND, END)
@@ -111,7 +112,7 @@ async def test_an_error_leaves_the_socket_usable(served: Any) -> None:
 
 async def test_audio_without_a_commit_has_a_limit(serve: Any) -> None:
     async with serve(uncommitted_audio_s=0.2) as served, session(served, UPDATE, *[APPEND] * 3) as socket:
-        assert (await socket.receive_json(timeout=5))["code"] == "invalid_audio"
+        assert (await socket.receive_json(timeout=PATIENCE_S))["code"] == "invalid_audio"
         await send(socket, END)
         assert (await until_done(socket))[1]["text"] == "one two"
 
@@ -119,7 +120,7 @@ async def test_audio_without_a_commit_has_a_limit(serve: Any) -> None:
 async def test_a_busy_engine_is_told_and_may_be_free_later(served: Any) -> None:
     served.recognizer.refusal = EngineBusy("all 64 streams are taken")
     async with session(served, UPDATE, BEGIN) as socket:
-        assert (await socket.receive_json(timeout=5))["code"] == "engine_busy"
+        assert (await socket.receive_json(timeout=PATIENCE_S))["code"] == "engine_busy"
         served.recognizer.refusal = None
         await send(socket, BEGIN, APPEND, END)
         assert (await until_done(socket))[1]["text"] == "one"
@@ -134,28 +135,28 @@ async def test_a_recognizer_that_fails_costs_one_utterance(served: Any) -> None:
         served.recognizer.fails_at_word = None
         await send(socket, BEGIN, APPEND, END)
         assert (await until_done(socket))[1]["text"] == "one"
-    await asyncio.wait_for(served.recognizer.empty.wait(), 5)
+    await asyncio.wait_for(served.recognizer.empty.wait(), PATIENCE_S)
     assert len(served.recognizer.hearings) == 2
 
 
 async def test_a_socket_that_closes_frees_its_stream(served: Any) -> None:
     async with session(served, UPDATE, BEGIN, APPEND) as socket:
-        await socket.receive_json(timeout=5)
+        await socket.receive_json(timeout=PATIENCE_S)
         assert served.recognizer.open == 1
-    await asyncio.wait_for(served.recognizer.empty.wait(), 5)
+    await asyncio.wait_for(served.recognizer.empty.wait(), PATIENCE_S)
 
 
 async def test_a_binary_message_ends_the_socket(served: Any) -> None:
     async with session(served, UPDATE, BEGIN, APPEND) as socket:
-        await socket.receive_json(timeout=5)
+        await socket.receive_json(timeout=PATIENCE_S)
         await socket.send_bytes(b"\0\0")
-        assert (await socket.receive(timeout=5)).type is WSMsgType.CLOSE
-    await asyncio.wait_for(served.recognizer.empty.wait(), 5)
+        assert (await socket.receive(timeout=PATIENCE_S)).type is WSMsgType.CLOSE
+    await asyncio.wait_for(served.recognizer.empty.wait(), PATIENCE_S)
 
 
 async def test_a_message_beyond_the_limit_ends_the_socket(serve: Any) -> None:
     async with serve(max_body_bytes=1000) as served, session(served, UPDATE, APPEND) as socket:
-        assert (await socket.receive(timeout=5)).type is WSMsgType.CLOSE
+        assert (await socket.receive(timeout=PATIENCE_S)).type is WSMsgType.CLOSE
         assert socket.close_code == 1009
 
 

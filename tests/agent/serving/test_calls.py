@@ -12,6 +12,7 @@ from agent.serving.calls import CallRegistry
 from agent.serving.loop_lag import MIN_SAMPLES, LoopLag
 from agent.serving.metrics import Metrics
 from agent.settings.config import AdmissionConfig
+from tests.fakes import PATIENCE_S
 from webrtc.interface import Call, CallError, CallStats
 
 
@@ -59,7 +60,7 @@ class Switchboard:
 
 @asynccontextmanager
 async def switchboard(max_calls: int = 2) -> AsyncIterator[Switchboard]:
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
         yield Switchboard(group, max_calls)
 
 

@@ -9,6 +9,7 @@ from aiohttp import ClientSession, web
 
 from agent.errors import AddressUnavailable
 from agent.serving.lifetime import serve_until_stopped
+from tests.fakes import PATIENCE_S
 from webrtc.http.server import serve_http
 
 
@@ -39,7 +40,7 @@ class Life:
 
 async def test_the_first_signal_drains_and_the_second_ends() -> None:
     life = Life()
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group, ClientSession() as http:
+    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group, ClientSession() as http:
         group.create_task(life.serve())
         url = await life.ready
         os.kill(os.getpid(), signal.SIGTERM)

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from aiohttp import ClientSession, ClientTimeout
 
 from benchmarks.far_end.caller import Caller
-
-START_LIMIT_S = 60.0
-STOP_LIMIT_S = 20.0
+from tests.fakes import PATIENCE_S
 
 
 @dataclass
@@ -25,26 +23,29 @@ class Server:
     url: str
 
     async def health(self) -> tuple[int, dict[str, object]]:
-        async with ClientSession(timeout=ClientTimeout(total=5)) as http, http.get(f"{self.url}/healthz") as response:
+        async with (
+            ClientSession(timeout=ClientTimeout(total=PATIENCE_S)) as http,
+            http.get(f"{self.url}/healthz") as response,
+        ):
             return response.status, await response.json()
 
     async def offer(self) -> int:
         """The status that an offer gets when no call is admitted: it is not even looked at."""
         body = {"sdp": "", "type": "offer"}
         async with (
-            ClientSession(timeout=ClientTimeout(total=5)) as http,
+            ClientSession(timeout=ClientTimeout(total=PATIENCE_S)) as http,
             http.post(f"{self.url}/api/offer", json=body) as response,
         ):
             return response.status
 
     async def wait_until(self, **wanted: object) -> None:
         """Until /healthz says so."""
-        async with asyncio.timeout(STOP_LIMIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             while not wanted.items() <= (await self.health())[1].items():  # noqa: ASYNC110  # another process
                 await asyncio.sleep(0.05)
 
     async def stopped(self) -> int:
-        return await asyncio.wait_for(self.process.wait(), STOP_LIMIT_S)
+        return await asyncio.wait_for(self.process.wait(), PATIENCE_S)
 
 
 @asynccontextmanager
@@ -62,7 +63,7 @@ async def parley_serve(**settings: str) -> AsyncIterator[Server]:
     )
     try:
         assert process.stdout
-        line = await asyncio.wait_for(process.stdout.readline(), START_LIMIT_S)
+        line = await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)
         ready = re.fullmatch(r"Parley is listening on (http://\S+)\n", line.decode())
         assert ready, f"{line!r} does not say where it listens"
         yield Server(process, ready[1])
@@ -97,7 +98,7 @@ async def test_a_drain_ends_at_its_limit() -> None:
     async with parley_serve(PARLEY_SERVER__DRAIN_LIMIT_S="0.2") as server, Caller(server.url) as caller:
         await server.wait_until(calls=1)
         server.process.send_signal(signal.SIGINT)
-        await asyncio.wait_for(caller.wait_closed(), STOP_LIMIT_S)
+        await asyncio.wait_for(caller.wait_closed(), PATIENCE_S)
         assert await server.stopped() == 0
 
 
@@ -107,7 +108,7 @@ async def test_a_second_signal_does_not_wait() -> None:
         server.process.terminate()
         await server.wait_until(status="draining")
         server.process.terminate()
-        await asyncio.wait_for(caller.wait_closed(), STOP_LIMIT_S)
+        await asyncio.wait_for(caller.wait_closed(), PATIENCE_S)
         assert await server.stopped() == 0
 
 

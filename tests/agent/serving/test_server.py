@@ -13,6 +13,7 @@ from agent.serving.calls import CallRegistry
 from agent.serving.loop_lag import MIN_SAMPLES, LoopLag
 from agent.serving.metrics import Metrics
 from agent.serving.server import PAGE, application, open_application
+from tests.fakes import PATIENCE_S
 from webrtc.http.server import serve_http
 from webrtc.interface import Call
 
@@ -35,7 +36,7 @@ async def server() -> AsyncIterator[Running]:
     settings = load_settings(None, {}, {"webrtc": {"signalling": {"offers_per_minute": 3}}})
     lag = LoopLag(refuse_above_ms=30, readmit_below_ms=15, window_s=1)
     metrics = Metrics()
-    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
         registry = CallRegistry(group, settings.admission, run=run, lag=lag, metrics=metrics)
         app = application(settings, registry, lag, metrics)
         async with serve_http(app, "127.0.0.1", 0) as url, ClientSession(url) as http:

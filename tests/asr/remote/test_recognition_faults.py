@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from asr.interface import EngineBusy, EngineUnreachable, RecognitionError, Transcript
 from asr.remote.engine import RemoteRecognizer
+from tests.fakes import PATIENCE_S
 from tests.fakes.recognition_servers import STEP, Make, final_of, mistral, say, until_final, vllm
 
 
@@ -50,7 +51,7 @@ async def test_a_lost_connection_is_replaced_and_the_turn_heard_again(
 async def test_a_connection_lost_between_turns_is_replaced_at_once(
     engine: RemoteRecognizer, realtime_server: Any, voice: NDArray[np.float32], words: list[str]
 ) -> None:
-    async with engine.listen() as stream, asyncio.timeout(10.0):
+    async with engine.listen() as stream, asyncio.timeout(PATIENCE_S):
         await say(stream, voice)
         realtime_server.sessions[0].drop()
         assert await say(stream, voice) == " ".join(words)

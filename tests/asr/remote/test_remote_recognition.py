@@ -16,6 +16,7 @@ from asr.remote.engine import RemoteRecognizer
 from asr.remote.transcripts import Transcripts
 from asr.remote.turns import FellBehind, RemoteTurns
 from asr.remote.vllm import VllmRealtime
+from tests.fakes import PATIENCE_S
 from tests.fakes.recognition_servers import STEP, Make, final_of, kinds, mistral, say, until_final, vllm
 
 
@@ -49,7 +50,7 @@ async def test_what_mistral_is_told(realtime_server: Any, voice: NDArray[np.floa
 async def test_audio_goes_out_by_the_step_and_text_comes_back(
     engine: RemoteRecognizer, realtime_server: Any, voice: NDArray[np.float32], words: list[str]
 ) -> None:
-    async with engine.listen() as stream, asyncio.timeout(10.0):
+    async with engine.listen() as stream, asyncio.timeout(PATIENCE_S):
         for start in range(0, len(voice), 320):
             stream.push(voice[start : start + 320])
         partial = await anext(stream)
@@ -98,7 +99,7 @@ async def test_a_request_that_the_server_ends_goes_on_in_another(
             return True
         return False
 
-    async with vllm(realtime_server) as engine, engine.listen() as stream, asyncio.timeout(10.0):
+    async with vllm(realtime_server) as engine, engine.listen() as stream, asyncio.timeout(PATIENCE_S):
         realtime_server.fault = full
         stream.push(voice[: 5 * STEP])
         while (await anext(stream)).text != " ".join(words[:5]):
@@ -118,7 +119,7 @@ async def test_what_nobody_keeps_up_with_is_busy(make: Make, realtime_server: An
 async def test_a_long_turn_is_kept_in_part(
     make: Make, realtime_server: Any, voice: NDArray[np.float32], words: list[str]
 ) -> None:
-    async with make(realtime_server, backlog_s=0.5) as engine, engine.listen() as stream, asyncio.timeout(10.0):
+    async with make(realtime_server, backlog_s=0.5) as engine, engine.listen() as stream, asyncio.timeout(PATIENCE_S):
         stream.push(voice[: 5 * STEP])
         while (await anext(stream)).text != " ".join(words[:5]):
             pass
@@ -132,7 +133,7 @@ async def test_leaving_closes_the_connection_and_ends_every_task(
 ) -> None:
     async with engine.listen() as stream:
         stream.push(voice)
-    async with asyncio.timeout(5.0):
+    async with asyncio.timeout(PATIENCE_S):
         await realtime_server.closed.acquire()
     assert not [task for task in asyncio.all_tasks() if "remote recognition" in task.get_name()]
 

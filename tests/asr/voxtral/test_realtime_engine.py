@@ -26,11 +26,11 @@ from asr.voxtral.engine import VoxtralRecognizer
 from asr.voxtral.model import VoxtralRealtime
 from asr.voxtral.timing import STEP_SAMPLES
 from llm.runtime.loop.step_loop import StepLoop
+from tests.fakes import PATIENCE_S
 from tests.fakes.listening_bench import Samples, alone
 
 Speech = Callable[[int, int], NDArray[np.float32]]
 NOWHERE = Path("/nowhere")
-PATIENCE_S = 30.0
 
 
 def config(**settings: Any) -> VoxtralRealtimeConfig:

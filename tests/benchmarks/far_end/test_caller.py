@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from benchmarks.far_end import waveform
 from benchmarks.far_end.caller import Caller, CallRefused, HeardPacket
 from benchmarks.far_end.microphone import encode
+from tests.fakes import PATIENCE_S
 from webrtc.config import WebRTCConfig
 from webrtc.peer.call import PeerCall
-
-WAIT_S = 15.0
 
 
 @pytest.fixture
@@ -59,7 +58,7 @@ def test_encoding_refuses_anything_but_one_channel_of_float32() -> None:
 
 
 async def test_utterances_follow_one_another_from_the_start_of_a_packet(config: WebRTCConfig) -> None:
-    async with PeerCall(config) as call, Caller(call) as caller, asyncio.timeout(WAIT_S):
+    async with PeerCall(config) as call, Caller(call) as caller, asyncio.timeout(PATIENCE_S):
         async with asyncio.TaskGroup() as group:
             first = group.create_task(caller.say(tone(0.1)))
             second = group.create_task(caller.say_packets(encode(tone(0.1))))
@@ -72,7 +71,7 @@ async def test_utterances_follow_one_another_from_the_start_of_a_packet(config: 
 
 
 async def test_what_is_not_yet_said_can_be_dropped(config: WebRTCConfig) -> None:
-    async with PeerCall(config) as call, Caller(call) as caller, asyncio.timeout(WAIT_S):
+    async with PeerCall(config) as call, Caller(call) as caller, asyncio.timeout(PATIENCE_S):
         await caller.say_packets(encode(tone(60.0)))
         async for frame in call.microphone:
             if np.abs(frame.samples).max() > 0.3:
@@ -84,7 +83,7 @@ async def test_what_is_not_yet_said_can_be_dropped(config: WebRTCConfig) -> None
 
 
 async def test_lost_packets_are_lost_on_the_way_and_not_in_the_sequence(config: WebRTCConfig) -> None:
-    async with PeerCall(config) as call, Caller(call) as caller, asyncio.timeout(WAIT_S):
+    async with PeerCall(config) as call, Caller(call) as caller, asyncio.timeout(PATIENCE_S):
         await anext(call.microphone)
         caller.lose_packets(3)
         for _ in range(20):
@@ -93,7 +92,7 @@ async def test_lost_packets_are_lost_on_the_way_and_not_in_the_sequence(config: 
 
 
 async def test_what_is_heard_is_heard_after_it_was_spoken(config: WebRTCConfig) -> None:
-    async with PeerCall(config) as call, Caller(call) as caller, asyncio.timeout(WAIT_S):
+    async with PeerCall(config) as call, Caller(call) as caller, asyncio.timeout(PATIENCE_S):
         await call.playout.wait_advanced()
         spoken_s = asyncio.get_running_loop().time()
         call.playout.write(tone(0.5, 24_000))

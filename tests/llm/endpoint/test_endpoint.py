@@ -15,6 +15,7 @@ from llm.endpoint.config import EndpointConfig
 from llm.endpoint.errors import EndpointBusy, EndpointError, EndpointRefused, EndpointUnreachable, refusal, said_by
 from llm.endpoint.keep_warm import KeepWarm
 from llm.endpoint.retry import retry
+from tests.fakes import PATIENCE_S
 
 SECRET = "sk-very-secret"
 
@@ -87,7 +88,7 @@ async def test_no_answer_in_time(chat_server: Any) -> None:
     chat_server.script.append(never)
     with pytest.raises(EndpointUnreachable, match=r"did not answer in 0.05 s"):
         await post(chat_server, answer_timeout_s=0.05)
-    async with asyncio.timeout(5.0):
+    async with asyncio.timeout(PATIENCE_S):
         await chat_server.gone.wait()
 
 
@@ -139,7 +140,7 @@ async def test_a_connection_closed_to_cancel_is_replaced_beforehand(chat_server:
     async with Endpoint(config(chat_server)) as endpoint:
         async with endpoint.post("chat/completions", {}) as answer:
             assert await anext(answer.blocks())
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(PATIENCE_S):
             await chat_server.gone.wait()
             await chat_server.models_asked.acquire()
             await chat_server.models_asked.acquire()
@@ -152,7 +153,7 @@ async def test_warmth_is_kept_up_while_the_server_fails() -> None:
         asked.release()
         raise EndpointUnreachable("gone")
 
-    async with KeepWarm(ask, every_s=0.001), asyncio.timeout(5.0):
+    async with KeepWarm(ask, every_s=0.001), asyncio.timeout(PATIENCE_S):
         for _ in range(3):
             await asked.acquire()
 

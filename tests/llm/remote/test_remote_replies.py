@@ -23,6 +23,7 @@ from llm.interface import (
     Tool,
     ToolCall,
 )
+from tests.fakes import PATIENCE_S
 from tests.fakes.chat_clients import HELLO, chat, pieces_of, until_error
 
 WEATHER = Tool("weather", "The weather.", {"type": "object", "properties": {"city": {"type": "string"}}})
@@ -184,7 +185,7 @@ async def test_a_tool_call_without_a_name(chat_server: Any) -> None:
 )
 async def test_a_reply_that_breaks_off(make: Make, chat_server: Any, lines: Any, message: str) -> None:
     chat_server.says(*lines)
-    async with make(chat_server, stall_timeout_s=0.2 if None in lines else 20.0) as engine:
+    async with make(chat_server, stall_timeout_s=0.2 if None in lines else PATIENCE_S) as engine:
         pieces, error = await until_error(engine)
         assert pieces == [TextDelta("Hel")]
         assert isinstance(error, EngineUnreachable)
@@ -239,7 +240,7 @@ async def test_a_busy_server_is_asked_again(make: Make, chat_server: Any) -> Non
 @pytest.mark.parametrize("how", ["cancel", "leave"])
 async def test_cancelling_closes_the_connection(engine: LanguageModel, chat_server: Any, how: str) -> None:
     chat_server.says(line({"content": "Hel"}), None)
-    async with asyncio.timeout(5.0):
+    async with asyncio.timeout(PATIENCE_S):
         async with engine.reply(HELLO) as reply, asyncio.TaskGroup() as tasks:
             assert await anext(reply) == TextDelta("Hel")
             if how == "cancel":
@@ -256,7 +257,7 @@ async def rest_of(reply: Any) -> list[Any]:
 
 async def test_leaving_while_another_task_reads(engine: LanguageModel, chat_server: Any) -> None:
     chat_server.says(line({"content": "Hel"}), None)
-    async with asyncio.timeout(5.0), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
         async with engine.reply(HELLO) as reply:
             assert await anext(reply) == TextDelta("Hel")
             waiting = tasks.create_task(rest_of(reply))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from mistralai.client import Mistral
 
+from tests.fakes import PATIENCE_S
 from tests.fakes.speech_clients import TEXT, mistral, omni, speech_of, until_error
 from tts.interface import EngineBusy, EngineUnreachable, SpeechChunk, SynthesisError, Synthesizer, Voice
 from tts.remote.engine import RemoteSynthesizer
@@ -112,7 +113,7 @@ DELTA = event("speech.audio.delta", audio="AAAA" * 5000)  # 7500 samples
 )
 async def test_an_utterance_that_breaks_off(speech_server: Any, content_type: str, parts: Any, message: str) -> None:
     speech_server.sends(content_type, *parts)
-    async with omni(speech_server, stall_timeout_s=0.2 if None in parts else 20.0) as engine:
+    async with omni(speech_server, stall_timeout_s=0.2 if None in parts else PATIENCE_S) as engine:
         samples, error = await until_error(engine)
         assert samples >= 7500 - 1920 - 240  # what was whole is delivered
         assert isinstance(error, EngineUnreachable)
@@ -168,7 +169,7 @@ async def test_a_busy_server_is_asked_again(make: Make, speech_server: Any) -> N
 @pytest.mark.parametrize("how", ["cancel", "leave"])
 async def test_cancelling_closes_the_connection(speech_server: Any, how: str) -> None:
     speech_server.sends(PCM, tone(2400).tobytes(), None)
-    async with asyncio.timeout(5.0), omni(speech_server) as engine:
+    async with asyncio.timeout(PATIENCE_S), omni(speech_server) as engine:
         async with engine.speak(TEXT, voice="neutral_female", language="en") as utterance, asyncio.TaskGroup() as tasks:
             await anext(utterance)
             if how == "cancel":
@@ -188,7 +189,7 @@ async def test_a_held_utterance_holds_the_server_back(speech_server: Any) -> Non
     parts = [minute[at : at + 48_000] for at in range(0, len(minute), 48_000)] * 20
     speech_server.sends(PCM, *parts)  # 57 MB
     async with (
-        asyncio.timeout(10.0),
+        asyncio.timeout(PATIENCE_S),
         omni(speech_server) as engine,
         engine.speak(TEXT, voice="neutral_female", language="en") as utterance,
     ):
@@ -227,7 +228,7 @@ async def test_a_server_without_voices_is_of_no_use(make: Make, speech_server: A
 
 async def test_leaving_while_another_task_reads(speech_server: Any) -> None:
     speech_server.sends(PCM, tone(2400).tobytes(), None)
-    async with asyncio.timeout(5.0), omni(speech_server) as engine, asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(PATIENCE_S), omni(speech_server) as engine, asyncio.TaskGroup() as tasks:
         async with engine.speak(TEXT, voice="neutral_female", language="en") as utterance:
             await anext(utterance)
             waiting = tasks.create_task(rest_of(utterance))

@@ -5,16 +5,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.fakes import PATIENCE_S
 from tests.fakes.other_peer import offer_of, other_peer
 from tests.fakes.owner import Owner
 from webrtc.config import WebRTCConfig
 
-WAIT_S = 15.0
-
 
 @pytest.fixture
 async def owner(config: WebRTCConfig) -> AsyncIterator[Owner]:
-    async with asyncio.timeout(WAIT_S), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
         owner = Owner(config, group)
         yield owner
         for call in owner.calls:

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from tests.fakes import PATIENCE_S
 from webrtc.http.errors import ClientGone
 from webrtc.http.streaming import StreamedResponse
 
@@ -62,7 +63,7 @@ async def test_a_client_that_takes_nothing_is_dropped_and_little_is_kept_for_it(
         reader, writer = await asyncio.open_connection(client.host, client.port, limit=1)
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         reader._transport.pause_reading()  # type: ignore[attr-defined]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             sent = await outcome
         assert sent < 8 << 20  # the client's own buffers take most of it
         writer.close()

@@ -6,6 +6,7 @@ import pytest
 from aiortc import RTCSessionDescription
 
 from benchmarks.far_end.caller import Caller
+from tests.fakes import PATIENCE_S
 from tests.fakes.other_peer import offer_of, other_peer
 from webrtc.config import WebRTCConfig
 from webrtc.interface import CandidateRejected, RestartRefused
@@ -15,11 +16,9 @@ from webrtc.peer.offer import SessionDescription
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
-WAIT_S = 15.0  # for what comes at once unless the test fails
-
 
 async def test_a_camera_is_offered_in_vain(config: WebRTCConfig) -> None:
-    async with other_peer("audio", "video") as peer, PeerCall(config) as call, asyncio.timeout(WAIT_S):
+    async with other_peer("audio", "video") as peer, PeerCall(config) as call, asyncio.timeout(PATIENCE_S):
         answer = await call.answer(await offer_of(peer))
         assert answer.sdp.count("a=inactive") == 1
         assert answer.sdp.count("a=sendrecv") == 1
@@ -36,7 +35,7 @@ async def test_only_opus_is_answered(config: WebRTCConfig) -> None:
 
 
 async def test_candidates_may_follow_the_offer(config: WebRTCConfig) -> None:
-    async with other_peer("audio") as peer, PeerCall(config) as call, asyncio.timeout(WAIT_S):
+    async with other_peer("audio") as peer, PeerCall(config) as call, asyncio.timeout(PATIENCE_S):
         offer = await offer_of(peer)
         lines = offer.sdp.split("\r\n")
         candidates = list(dict.fromkeys(line[2:] for line in lines if line.startswith("a=candidate")))
@@ -64,7 +63,7 @@ async def test_candidates_are_bounded(config: WebRTCConfig) -> None:
 
 
 async def test_a_second_offer_of_the_same_connection_is_answered(config: WebRTCConfig) -> None:
-    async with PeerCall(config) as call, Caller(call) as caller, asyncio.timeout(WAIT_S):
+    async with PeerCall(config) as call, Caller(call) as caller, asyncio.timeout(PATIENCE_S):
         await caller.renegotiate()
         caller.send("still there")
         assert await anext(call.messages) == "still there"
@@ -76,7 +75,7 @@ async def test_a_second_offer_of_another_connection_is_refused_and_the_call_goes
         other_peer("audio") as stranger,
         PeerCall(config) as call,
         Caller(call) as caller,
-        asyncio.timeout(WAIT_S),
+        asyncio.timeout(PATIENCE_S),
     ):
         with pytest.raises(RestartRefused, match="start a new call"):
             await call.answer(await offer_of(stranger))

@@ -10,6 +10,7 @@ import pytest
 from aiortc import RTCSessionDescription
 
 from benchmarks.far_end.caller import Caller
+from tests.fakes import PATIENCE_S
 from tests.fakes.other_peer import offer_of, other_peer
 from webrtc.config import WebRTCConfig
 from webrtc.interface import CallClosed, CloseReason, NotConnected
@@ -19,11 +20,9 @@ from webrtc.peer.offer import SessionDescription
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
-WAIT_S = 15.0  # for what comes at once unless the test fails
-
 
 async def test_after_the_end_nothing_is_negotiated(config: WebRTCConfig) -> None:
-    async with PeerCall(config) as call, asyncio.timeout(WAIT_S):
+    async with PeerCall(config) as call, asyncio.timeout(PATIENCE_S):
         async with Caller(call):
             await call.wait_connected()
         await call.wait_closed()
@@ -36,7 +35,7 @@ async def test_after_the_end_nothing_is_negotiated(config: WebRTCConfig) -> None
 
 async def test_who_asked_is_called_once_when_the_call_is_over(config: WebRTCConfig) -> None:
     called: list[CloseReason | None] = []
-    async with asyncio.timeout(WAIT_S), PeerCall(config) as call:
+    async with asyncio.timeout(PATIENCE_S), PeerCall(config) as call:
         call.when_closed(lambda: called.append(call.close_reason))
         await call.close()
         await call.close()
@@ -46,7 +45,7 @@ async def test_who_asked_is_called_once_when_the_call_is_over(config: WebRTCConf
 
 async def test_a_caller_that_vanishes_is_noticed(config: WebRTCConfig) -> None:
     impatient = config.model_copy(update={"silence_timeout_s": 0.3})
-    async with PeerCall(impatient) as call, Caller(call) as caller, asyncio.timeout(WAIT_S):
+    async with PeerCall(impatient) as call, Caller(call) as caller, asyncio.timeout(PATIENCE_S):
         await anext(call.microphone)
         await caller.vanish()
         assert await call.wait_closed() is CloseReason.SILENT
@@ -54,7 +53,7 @@ async def test_a_caller_that_vanishes_is_noticed(config: WebRTCConfig) -> None:
 
 async def test_a_caller_that_never_connects_is_given_up(config: WebRTCConfig) -> None:
     impatient = config.model_copy(update={"connect_timeout_s": 0.2})
-    async with other_peer("audio") as peer, PeerCall(impatient) as call, asyncio.timeout(WAIT_S):
+    async with other_peer("audio") as peer, PeerCall(impatient) as call, asyncio.timeout(PATIENCE_S):
         await call.answer(await offer_of(peer))
         with pytest.raises(NotConnected, match="no connection came about"):
             await call.wait_connected()
@@ -62,7 +61,7 @@ async def test_a_caller_that_never_connects_is_given_up(config: WebRTCConfig) ->
 
 
 async def test_a_peer_whose_certificate_is_not_the_offered_one_is_not_let_in(config: WebRTCConfig) -> None:
-    async with other_peer("audio") as peer, PeerCall(config) as call, asyncio.timeout(WAIT_S):
+    async with other_peer("audio") as peer, PeerCall(config) as call, asyncio.timeout(PATIENCE_S):
         offer = await offer_of(peer)
         forged = re.sub("(a=fingerprint:sha-256 )..", r"\g<1>00", offer.sdp)
         forged = re.sub("a=fingerprint:sha-(384|512).*\r\n", "", forged)
@@ -77,20 +76,20 @@ async def test_a_peer_whose_certificate_is_not_the_offered_one_is_not_let_in(con
 async def test_an_answered_call_that_nobody_enters_frees_itself(config: WebRTCConfig) -> None:
     impatient = config.model_copy(update={"connect_timeout_s": 0.2})
     call = PeerCall(impatient)
-    async with other_peer("audio") as peer, asyncio.timeout(WAIT_S):
+    async with other_peer("audio") as peer, asyncio.timeout(PATIENCE_S):
         await call.answer(await offer_of(peer))
         assert await call.wait_closed() is CloseReason.NOT_CONNECTED
 
 
 async def test_a_connected_call_that_nobody_enters_ends_too(config: WebRTCConfig) -> None:
     call = PeerCall(config.model_copy(update={"connect_timeout_s": 1.0}))
-    async with asyncio.timeout(WAIT_S), Caller(call) as caller:
+    async with asyncio.timeout(PATIENCE_S), Caller(call) as caller:
         assert await call.wait_closed() is CloseReason.CLOSED
         await caller.wait_closed()
 
 
 async def test_one_call_does_not_disturb_another(config: WebRTCConfig) -> None:
-    async with PeerCall(config) as first, Caller(first), asyncio.timeout(WAIT_S):
+    async with PeerCall(config) as first, Caller(first), asyncio.timeout(PATIENCE_S):
         async with PeerCall(config) as second, Caller(second) as rude:
             await anext(second.microphone)
             await rude.vanish()
@@ -102,7 +101,7 @@ async def test_the_log_names_the_call_and_holds_no_description(
     config: WebRTCConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, logger="webrtc"):
-        async with PeerCall(config) as call, Caller(call) as caller, asyncio.timeout(WAIT_S):
+        async with PeerCall(config) as call, Caller(call) as caller, asyncio.timeout(PATIENCE_S):
             caller.send("a secret")
             await anext(call.messages)
     lines = [record.getMessage() for record in caplog.records if record.name.startswith("webrtc")]

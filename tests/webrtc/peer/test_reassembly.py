@@ -10,6 +10,7 @@ from aiortc import RTCDtlsTransport, RTCSctpTransport
 from aiortc.rtcsctptransport import DataChunk
 
 from benchmarks.far_end.caller import Caller
+from tests.fakes import PATIENCE_S
 from webrtc.config import WebRTCConfig
 from webrtc.interface import CloseReason
 from webrtc.peer.call import PeerCall
@@ -92,7 +93,7 @@ def test_another_version_of_aiortc_is_named() -> None:
 
 @pytest.mark.usefixtures("nothing_left")
 async def test_a_message_without_an_end_ends_the_call(config: WebRTCConfig) -> None:
-    async with PeerCall(config) as call, Caller(call) as caller, asyncio.timeout(15):
+    async with PeerCall(config) as call, Caller(call) as caller, asyncio.timeout(PATIENCE_S):
         caller.send("first")
         assert await anext(call.messages) == "first"
         sctp = caller._peer.sctp
