@@ -15,10 +15,11 @@ from playwright.async_api import Browser, BrowserContext, Locator, Page, async_p
 
 from benchmarks.far_end.browser import NOT_FOUND, find_chromium
 from benchmarks.far_end.servers import Server, parley
+from tests.fakes import PATIENCE_S
 
 HERE = Path(__file__).parent
 GREETING = "Hello, this is Parley."
-PATIENCE_MS = 30_000  # for conditions, not for measuring: a loaded machine is slow
+PATIENCE_MS = PATIENCE_S * 1000
 SAMPLE_RATE_HZ = 48_000
 FRAME = SAMPLE_RATE_HZ // 50
 
@@ -31,6 +32,8 @@ FLAGS = (
     "--autoplay-policy=no-user-gesture-required",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",  # nothing leaves this machine
 )
+
+expect.set_options(timeout=PATIENCE_MS)
 
 OpenPage = Callable[..., Awaitable["CallPage"]]
 Launch = Callable[..., Awaitable[Browser]]
@@ -77,11 +80,11 @@ class CallPage:
     async def call(self) -> None:
         """Call, and wait until the greeting was heard to its end."""
         await self.button.click()
-        await expect(self.agent_turns.first).to_contain_text(GREETING, timeout=PATIENCE_MS)
+        await expect(self.agent_turns.first).to_contain_text(GREETING)
         await self.wait_state("listening")
 
     async def wait_state(self, state: str) -> None:
-        await expect(self.state).to_have_attribute("data-state", state, timeout=PATIENCE_MS)
+        await expect(self.state).to_have_attribute("data-state", state)
 
     async def say(self, samples: NDArray[np.float32]) -> None:
         """Speak 48 kHz mono samples into the scripted microphone, to their end."""
@@ -96,7 +99,6 @@ class CallPage:
         await self.page.wait_for_function(
             "([turn, count]) => turn.querySelector('.mark') || turn.textContent.split(/\\s+/).length > count",
             arg=[await turn.element_handle(), count],
-            timeout=PATIENCE_MS,
         )
 
     async def recorded(self) -> int:
@@ -109,7 +111,6 @@ class CallPage:
         await self.page.wait_for_function(
             "wanted => harness.chunks.reduce((sum, chunk) => sum + chunk.length / 2, 0) >= wanted",
             arg=wanted,
-            timeout=PATIENCE_MS,
         )
 
     async def recording(self) -> Recording:
@@ -189,6 +190,7 @@ async def open_page(browser: Browser, server: Server) -> AsyncIterator[OpenPage]
     ) -> CallPage:
         # The page's policy forbids the harness's recorder, and is tried by the pages without one.
         context = await browser.new_context(bypass_csp=has_harness, **options)  # type: ignore[arg-type]
+        context.set_default_timeout(PATIENCE_MS)
         contexts.append(context)
         page = await context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))

@@ -16,6 +16,7 @@ from asr.sphinx.engine import SphinxRecognizer
 from benchmarks.far_end.material import backchannel, cough, sentence
 from benchmarks.far_end.servers import parley
 from llm.demo.grammar import training_sentences
+from tests.fakes import PATIENCE_S
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -27,7 +28,6 @@ SAMPLE_RATE_HZ = 48_000
 FRAME = SAMPLE_RATE_HZ // 50
 MARGIN = SAMPLE_RATE_HZ * 3 // 10
 QUIET_DBFS = -45.0
-PATIENCE_MS = 30_000
 
 
 def is_audible(samples: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -36,20 +36,12 @@ def is_audible(samples: NDArray[np.float32]) -> NDArray[np.bool_]:
     return 10 * np.log10(np.mean(frames**2, axis=1) + 1e-12) > QUIET_DBFS
 
 
-def longest_silence_s(samples: NDArray[np.float32]) -> float:
-    edges = np.flatnonzero(is_audible(samples))
-    edges = np.concatenate([[-1], edges, [len(samples) // FRAME]])
-    return float((np.max(np.diff(edges)) - 1) * FRAME / SAMPLE_RATE_HZ)
-
-
 async def no_calls_left(caller: Any) -> None:
     """The server has let go of every call."""
     await caller.page.context.new_page()  # the caller's page may be gone
     page = caller.page.context.pages[-1]
     await page.goto(f"{caller.url}/healthz")
-    await page.wait_for_function(
-        "async () => (await (await fetch('/healthz')).json()).calls === 0", timeout=PATIENCE_MS, polling=200
-    )
+    await page.wait_for_function("async () => (await (await fetch('/healthz')).json()).calls === 0", polling=200)
     await page.close()
 
 
@@ -60,8 +52,8 @@ async def test_a_question_is_heard_answered_and_captioned(open_page: OpenPage) -
     assert is_audible((await caller.recording()).agent[:greeted]).mean() > 0.1
 
     await caller.say(sentence("what is two plus two"))
-    await expect(caller.caller_turns.last).to_contain_text("what is two plus two", timeout=PATIENCE_MS)
-    await expect(caller.agent_turns.last).to_contain_text("four", timeout=PATIENCE_MS)
+    await expect(caller.caller_turns.last).to_contain_text("what is two plus two")
+    await expect(caller.agent_turns.last).to_contain_text("four")
     await caller.wait_state("listening")
     answer = (await caller.recording()).since(greeted).agent
     assert is_audible(answer).sum() * FRAME > 0.5 * SAMPLE_RATE_HZ
@@ -71,7 +63,7 @@ async def test_a_question_is_heard_answered_and_captioned(open_page: OpenPage) -
     await no_calls_left(caller)
 
 
-async def test_the_embedded_recogniser_understands_what_the_browser_hears(open_page: OpenPage) -> None:
+async def test_the_embedded_recognizer_understands_what_the_browser_hears(open_page: OpenPage) -> None:
     caller = await open_page()
     await caller.call()
     understood = await transcribe((await caller.recording()).agent)
@@ -86,7 +78,7 @@ async def transcribe(samples: NDArray[np.float32]) -> str:
     spectrum = np.fft.rfft(samples)
     decimated = np.fft.irfft(spectrum[: len(samples) // 6 + 1], len(samples) // 3).astype(np.float32) / np.float32(3)
     recognizer = SphinxRecognizer(SphinxConfig(), training_sentences())
-    async with asyncio.timeout(PATIENCE_MS / 1000), recognizer, recognizer.listen() as recognition:
+    async with asyncio.timeout(PATIENCE_S), recognizer, recognizer.listen() as recognition:
         recognition.push(decimated)
         recognition.flush()
         return await anext(transcript.text async for transcript in recognition if transcript.is_final)
@@ -97,10 +89,10 @@ async def test_a_barge_in_silences_the_agent_and_marks_its_words(open_page: Open
     await caller.call()
     await caller.say(sentence("tell me a story"))
     story = caller.agent_turns.nth(1)
-    await expect(story).to_be_attached(timeout=PATIENCE_MS)
+    await expect(story).to_be_attached()
     await caller.wait_words(story, 8)
     await caller.say(sentence("stop"))
-    await expect(story.locator(".mark")).to_have_text("interrupted", timeout=PATIENCE_MS)
+    await expect(story.locator(".mark")).to_have_text("interrupted")
     await expect(caller.page.locator("#decision")).to_contain_text("Stopped after")
     cut_words = await caller.words_of(story)
 
@@ -113,21 +105,20 @@ async def test_a_barge_in_silences_the_agent_and_marks_its_words(open_page: Open
     assert await caller.words_of(story) == cut_words
 
 
-@pytest.mark.parametrize("noise", [lambda: cough(1, is_voiced=False), lambda: backchannel(0)], ids=["cough", "mhm"])
-async def test_what_is_no_barge_in_does_not_silence_the_agent(open_page: OpenPage, noise: Noise) -> None:
+@pytest.mark.parametrize("noise", [lambda: cough(1, is_voiced=True), lambda: backchannel(0)], ids=["cough", "mhm"])
+async def test_what_is_no_barge_in_is_noticed_and_cuts_nothing(open_page: OpenPage, noise: Noise) -> None:
     caller = await open_page()
     await caller.call()
     await caller.say(sentence("tell me a story"))
     story = caller.agent_turns.nth(1)
-    await expect(story).to_be_attached(timeout=PATIENCE_MS)
+    await expect(story).to_be_attached()
     await caller.wait_words(story, 4)
-    before = await caller.recorded()
-    words = len(await caller.words_of(story))
+    decision = caller.page.locator("#decision")
     await caller.say(noise())
+    await expect(decision).to_contain_text("Went on")  # so it was heard, and the agent had lowered its voice
+    words = len(await caller.words_of(story))
     await caller.wait_words(story, words + 8)
-    decision = await caller.page.locator("#decision").text_content()
-    assert await story.locator(".mark").count() == 0, decision
-    assert longest_silence_s((await caller.recording()).since(before).agent) < 1.5
+    assert await story.locator(".mark").count() == 0, await decision.text_content()
     await caller.wait_state("speaking")
 
 
@@ -163,8 +154,8 @@ async def test_the_browsers_own_microphone_reaches_the_agent(
     caller = await open_page(browser=browser, has_harness=False)
     await caller.page.get_by_role("switch", name="Headphones").set_checked(True, force=True)
     await caller.call()
-    await expect(caller.caller_turns.first).to_contain_text("story", timeout=PATIENCE_MS)
-    await expect(caller.agent_turns).to_have_count(2, timeout=PATIENCE_MS)
+    await expect(caller.caller_turns.first).to_contain_text("story")
+    await expect(caller.agent_turns).to_have_count(2)
     await browser.close()
 
 
@@ -173,7 +164,7 @@ async def test_a_full_server_and_a_lost_one_are_explained(open_page: OpenPage, s
         first, second = await open_page(url=server.url), await open_page(url=server.url)
         await first.call()
         await second.button.click()
-        await expect(second.problem).to_contain_text("All lines are busy", timeout=PATIENCE_MS)
+        await expect(second.problem).to_contain_text("All lines are busy")
         server.process.kill()
-        await expect(first.problem).to_contain_text("The connection was lost", timeout=PATIENCE_MS)
+        await expect(first.problem).to_contain_text("The connection was lost")
         await expect(first.button).to_have_text("Call again")

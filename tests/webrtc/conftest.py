@@ -3,10 +3,12 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 
 import psutil
 import pytest
 
+from tests.fakes import PATIENCE_S
 from tests.fakes.line import LINES, Line
 from webrtc.config import WebRTCConfig
 
@@ -37,10 +39,10 @@ async def nothing_left() -> AsyncIterator[None]:
     """Fails the test if tasks, threads or UDP sockets outlive it."""
     sockets, threads, tasks = _sockets(), _threads(), len(asyncio.all_tasks())
     yield
-    for _ in range(100):  # closing transports and cancelled tasks take a few turns of the loop
-        if (_sockets(), _threads(), len(asyncio.all_tasks())) == (sockets, threads, tasks):
-            return
-        await asyncio.sleep(0.01)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE_S):  # closing transports and canceled tasks take a few turns of the loop
+            while (_sockets(), _threads(), len(asyncio.all_tasks())) != (sockets, threads, tasks):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
     assert _threads() == threads
     assert _sockets() == sockets
     assert len(asyncio.all_tasks()) == tasks

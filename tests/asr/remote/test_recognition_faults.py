@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from asr.interface import EngineBusy, EngineUnreachable, RecognitionError, Transcript
-from asr.remote.engine import RemoteRecognizer
+from asr.remote.engine import RemoteRecognition, RemoteRecognizer
 from tests.fakes import PATIENCE_S
 from tests.fakes.recognition_servers import STEP, Make, final_of, mistral, say, until_final, vllm
 
@@ -118,10 +118,17 @@ async def test_an_end_that_never_comes_takes_what_was_heard(
     async def forget(session: Any, message: dict[str, Any]) -> bool:
         return bool(message.get("final")) or message["type"].endswith("flush")
 
-    async with make(realtime_server, flush_timeout_s=0.5) as engine, engine.listen() as stream:
+    async with make(realtime_server, flush_timeout_s=0.2) as engine, engine.listen() as stream:
         realtime_server.fault = forget
-        assert await say(stream, voice) == " ".join(words[:10])
+        stream.push(voice)
+        async with asyncio.timeout(PATIENCE_S):
+            while (await anext(stream)).text != " ".join(words[:10]):
+                pass
+        stream.flush()
+        assert await final_of(stream) == " ".join(words[:10])
         realtime_server.fault = None
+        assert isinstance(stream, RemoteRecognition)
+        stream._config = stream._config.model_copy(update={"flush_timeout_s": PATIENCE_S})
         assert await say(stream, voice) == " ".join(words)
     assert len(realtime_server.sessions) == 2  # the late end of the first turn cannot be taken for the second's
 

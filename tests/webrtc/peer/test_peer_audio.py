@@ -50,8 +50,7 @@ async def test_loss_and_jitter_leave_the_timeline_whole(config: WebRTCConfig) ->
         frames: list[MicrophoneFrame] = [await anext(call.microphone) for _ in range(100)]
         assert [frame.position_samples for frame in frames] == [n * 320 for n in range(100)]
         assert call.microphone.stats.lost > 0
-        assert any(frame.is_concealed for frame in frames)
-        assert sum(frame.is_concealed for frame in frames) < 60
+        assert {frame.is_concealed for frame in frames} == {True, False}
 
 
 async def test_aiortc_decodes_nothing_itself(config: WebRTCConfig) -> None:

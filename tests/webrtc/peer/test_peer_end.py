@@ -44,10 +44,11 @@ async def test_who_asked_is_called_once_when_the_call_is_over(config: WebRTCConf
 
 
 async def test_a_caller_that_vanishes_is_noticed(config: WebRTCConfig) -> None:
-    impatient = config.model_copy(update={"silence_timeout_s": 0.3})
-    async with PeerCall(impatient) as call, Caller(call) as caller, asyncio.timeout(PATIENCE_S):
+    async with PeerCall(config) as call, Caller(call) as caller, asyncio.timeout(PATIENCE_S):
         await anext(call.microphone)
         await caller.vanish()
+        call._config = config.model_copy(update={"silence_timeout_s": 0.1})  # impatient from now on
+        call._watch()
         assert await call.wait_closed() is CloseReason.SILENT
 
 
@@ -82,8 +83,11 @@ async def test_an_answered_call_that_nobody_enters_frees_itself(config: WebRTCCo
 
 
 async def test_a_connected_call_that_nobody_enters_ends_too(config: WebRTCConfig) -> None:
-    call = PeerCall(config.model_copy(update={"connect_timeout_s": 1.0}))
+    call = PeerCall(config)
     async with asyncio.timeout(PATIENCE_S), Caller(call) as caller:
+        await call.wait_connected()
+        call._deadline_s = 0.0  # it has passed
+        call._watch()
         assert await call.wait_closed() is CloseReason.CLOSED
         await caller.wait_closed()
 
