@@ -123,7 +123,9 @@ def test_say_writes_a_wav_file_and_tells_how_fast(tmp_path: Path, capsys: pytest
 
 
 def test_say_with_an_unknown_voice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    failure(capsys, ["say", "hello", "--voice", "nobody", "--out", str(tmp_path / "x.wav")])
+    line = failure(capsys, ["say", "hello", "--voice", "nobody", "--out", str(tmp_path / "x.wav")])
+    assert "no voice named 'nobody'" in line
+    assert not (tmp_path / "x.wav").exists()
 
 
 def test_say_in_an_unknown_language(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,7 +134,8 @@ def test_say_in_an_unknown_language(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_say_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    failure(capsys, ["say", "", "--out", str(tmp_path / "x.wav")])
+    line = failure(capsys, ["say", "", "--out", str(tmp_path / "x.wav")])
+    assert "the text is empty: give at least one word" in line
 
 
 def test_say_to_a_place_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

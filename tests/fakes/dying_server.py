@@ -68,7 +68,7 @@ class StoppingUtterance:
 
 
 class StoppingSynthesizer:
-    """A synthesiser whose sentences stop."""
+    """A synthesizer whose sentences stop."""
 
     def __init__(self, engine: Synthesizer, stop: Stop) -> None:
         self._engine = engine

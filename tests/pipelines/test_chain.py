@@ -66,18 +66,18 @@ async def test_interruption_silences_within_a_packet_and_cuts_the_context_to_wha
     assert chain.events.told("interrupted")[0]["heard"] == "Once upon a"
 
 
-async def test_a_hushed_agent_goes_on_where_it_was(chain: Any) -> None:
+async def test_a_muted_agent_goes_on_where_it_was(chain: Any) -> None:
     """A cough with pitch silences it for a moment; no sample is lost or repeated."""
     await start_story(chain, heard_words=3)
     made_before = 3 * WORD_PACKETS * 480
     await chain.voice(8)
-    hushed = await chain.play(20)
+    muted = await chain.play(20)
     await chain.silence(14)
     assert chain.events.decisions == ["duck", "mute", "resume"]
     rest = await chain.play(200)
     words = len(STORY.split())
-    assert np.count_nonzero(hushed) <= 240
-    assert np.count_nonzero(hushed) + np.count_nonzero(rest) + made_before == pytest.approx(words * 4 * 1920, abs=2)
+    assert np.count_nonzero(muted) <= 240
+    assert np.count_nonzero(muted) + np.count_nonzero(rest) + made_before == pytest.approx(words * 4 * 1920, abs=2)
     assert texts(chain)[-1] == ("assistant", STORY)
 
 
@@ -191,7 +191,7 @@ async def test_noise_without_words_ends_without_a_reply(chain: Any) -> None:
     assert chain.model.asked == [(Message("user", "hello"),)]
 
 
-async def test_a_cough_is_no_turn_whatever_the_recogniser_makes_of_it(chain: Any) -> None:
+async def test_a_cough_is_no_turn_whatever_the_recognizer_makes_of_it(chain: Any) -> None:
     await chain.voice(6)
     await chain.silence(7)
     await chain.transcript("half", is_final=True, confidence=0.3)
@@ -262,7 +262,7 @@ async def test_a_conversation_that_outgrows_the_model_goes_on_without_its_beginn
     assert texts(chain)[0] == ("user", "three")
 
 
-async def test_a_failing_model_apologises(chain: Any) -> None:
+async def test_a_failing_model_apologizes(chain: Any) -> None:
     chain.model.scripts.append([LanguageModelError("gone")])
     await chain.says("hello")
     await chain.play(WORD_PACKETS * (len(APOLOGY.split()) + 1))

@@ -190,7 +190,7 @@ async def test_without_fallbacks_the_call_outlives_its_engines(
     assert story.startswith(told)
 
 
-async def test_a_language_model_that_dies_in_mid_reply_is_apologised_for(
+async def test_a_language_model_that_dies_in_mid_reply_is_apologized_for(
     remote: Engines, embedded: Engines, server: EngineServer, config: CallConfig
 ) -> None:
     engines = Engines(embedded.recognizer, embedded.synthesizer, remote.language_model)

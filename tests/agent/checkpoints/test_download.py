@@ -1,4 +1,4 @@
-"""Fetching weights from a hub on loopback, through the hub's own client: licences first, hashes, holes, refusals."""
+"""Fetching weights from a hub on loopback, through the hub's own client: licenses first, hashes, holes, refusals."""
 
 import hashlib
 import json
@@ -147,7 +147,7 @@ def test_all_that_is_needed_arrives_and_nothing_else(fetch: Fetch, tmp_path: Pat
     assert set(json.loads((folder / MANIFEST).read_text())) == FILES.keys() - {"README.md"}
 
 
-def test_the_licence_is_told_before_anything_is_asked_of_the_hub(hub: FakeHub, tmp_path: Path) -> None:
+def test_the_license_is_told_before_anything_is_asked_of_the_hub(hub: FakeHub, tmp_path: Path) -> None:
     asked_before: list[tuple[str, int]] = []
     download.download(
         [TTS], tmp_path, say=lambda line: asked_before.append((line, len(hub.requests))), endpoint=hub.url

@@ -39,7 +39,7 @@ async def test_the_embedded_profile_needs_nothing() -> None:
     assert await check_needs(settings_of("embedded"), installed_engines(), {}, lambda: ()) == []
 
 
-async def test_missing_weights_name_command_and_licence() -> None:
+async def test_missing_weights_name_command_and_license() -> None:
     found = await find("weights", settings_of("gpu"))
     assert [finding.status for finding in found] == ["missing"] * 3
     assert found[2].found == "Voxtral-4B-TTS-2603: no folder /no/models/Voxtral-4B-TTS-2603"

@@ -4,19 +4,22 @@ import re
 import tomllib
 from pathlib import Path
 
-import pytest
-
 from agent.engines.configure import load_settings
 
 ROOT = Path(__file__).resolve().parents[3]
 BLOCKS = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "engine-server.md").read_text(), re.S)
 
 
-@pytest.mark.parametrize("block", BLOCKS)
-def test_the_examples_are_valid_settings(block: str) -> None:
-    settings = load_settings(None, {"ENGINE_KEY": "only for this test"}, tomllib.loads(block))
-    assert settings.engine_server.requests_per_key in {64, 256}
-
-
-def test_there_are_examples() -> None:
-    assert len(BLOCKS) == 2
+def test_the_examples_are_settings_that_are_taken() -> None:
+    server, client = (
+        load_settings(None, {"ENGINE_KEY": "only for this test"}, tomllib.loads(block)) for block in BLOCKS
+    )
+    assert server.engine_server.host == "0.0.0.0"
+    assert [key.get_secret_value() for key in server.engine_server.api_keys] == ["a long random word for each client"]
+    assert server.engine_server.requests_per_key == 64
+    assert client.profile == "remote"
+    for part, model in (("asr", "Voxtral-Mini-4B-Realtime-2602"), ("llm", "Ministral-3-8B-Instruct-2512"), ("tts", "")):
+        settings = getattr(client, part).model_dump(mode="json")
+        assert settings["base_url"] == "http://gpu.example.org:8000/v1", part
+        assert settings["api_key_env"] == "ENGINE_KEY", part
+        assert model in settings.get("model", ""), part

@@ -203,7 +203,7 @@ def test_the_first_ducked_packet_is_found_against_the_undisturbed_speech() -> No
     assert first_ducked_s(record(heard), reference, -4_800, BEGAN_S + 1.0, duck_from) is None
 
 
-def test_stale_speech_after_a_cut_is_recognised() -> None:
+def test_stale_speech_after_a_cut_is_recognized() -> None:
     reference = speech(4.0)
     stale = np.concatenate([silence(0.3), reference[60_000:80_000], silence(0.3)])
     assert speech_continues(stale, reference, 57_600)

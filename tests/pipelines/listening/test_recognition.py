@@ -1,4 +1,4 @@
-"""The gate before the recogniser: what it hears, when it is flushed, and what a failing one costs."""
+"""The gate before the recognizer: what it hears, when it is flushed, and what a failing one costs."""
 
 import asyncio
 from collections.abc import AsyncIterator
