@@ -1,4 +1,4 @@
-"""The speech engine's stepper without threads, with listeners that take what is there after every step."""
+"""The tiny speech engine: its settings, and its stepper without threads, with listeners that take every step's."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from llm.runtime.loop.outlet import Outlets
+from tts.config import VoxtralTTSConfig
 from tts.voxtral.frame_step import FrameBatch
 from tts.voxtral.model import VoxtralTTS
 from tts.voxtral.slots import SpeechSlots, Start
@@ -20,6 +21,12 @@ SAME = 2e-5  # waveform tolerance of the golden set: other batch sizes multiply 
 TEXTS = ([40, 41, 42], [100, 101], [200, 201, 202, 203, 204], [300], [77, 78, 79, 80])
 FRAMES = 7
 STALL_S = 1.0
+
+
+def config(**changes: object) -> VoxtralTTSConfig:
+    """Settings of the tiny speech engine."""
+    settings = {"checkpoint": GOLDEN, "device": "cpu", "dtype": "float32", "slots": 4, "seed": 7, "max_seconds": 0.8}
+    return VoxtralTTSConfig.model_validate({**settings, **changes})
 
 
 class Here:

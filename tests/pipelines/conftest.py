@@ -1,8 +1,8 @@
-"""A call from turn taking to the heard ledger in virtual time: the test hands out windows and packets."""
+"""A call from turn taking to the heard ledger in virtual time, driven by the test; and what whole calls need."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -16,10 +16,16 @@ from pipecat.pipeline.worker import PipelineWorker
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.workers.runner import WorkerRunner
 
+from asr.config import SphinxConfig
 from asr.interface import Transcript
+from asr.sphinx.engine import SphinxRecognizer
+from llm.config import DemoConfig
+from llm.demo.grammar import training_sentences
+from llm.demo.model import DemoModel
 from llm.interface import Tool
 from pipelines.activity import AgentActivity
 from pipelines.agent_control import AgentControl
+from pipelines.call import Engines, prepare
 from pipelines.config import AgentConfig, CallConfig
 from pipelines.events import CallEvents, Event, to_json
 from pipelines.frames import TranscriptFrame, VadWindowFrame
@@ -34,6 +40,8 @@ from pipelines.turn_taking.inputs import WINDOW_MS, Window
 from pipelines.turn_taking.machine import TurnMachine
 from tests.fakes.call import MemoryCall
 from tests.fakes.scripted import ScriptedModel, SteadySynthesizer
+from tts.config import EspeakConfig
+from tts.espeak.engine import EspeakSynthesizer
 
 SILENT = AgentConfig(greeting="")
 SETTLE_S = 1e-6  # virtual: nothing that waits for a time runs, and all that is ready does
@@ -197,3 +205,31 @@ async def chain_with_tools() -> AsyncIterator[Chain]:
     ]
     async with running(CallConfig(), tools) as chain:
         yield chain
+
+
+@pytest.fixture(scope="module")
+def config() -> CallConfig:
+    """Of a whole call: what all calls share is loaded."""
+    config = CallConfig()
+    prepare(config)
+    return config
+
+
+@pytest.fixture
+async def embedded() -> AsyncIterator[Engines]:
+    """The engines that need nothing."""
+    async with (
+        SphinxRecognizer(SphinxConfig(), training_sentences()) as recognizer,
+        EspeakSynthesizer(EspeakConfig()) as synthesizer,
+    ):
+        yield Engines(recognizer, synthesizer, DemoModel(DemoConfig()))
+
+
+@pytest.fixture
+def quiet_pipecat() -> Iterator[None]:
+    """Pipecat's logger writes every link of every pipeline to stderr."""
+    from loguru import logger
+
+    logger.disable("pipecat")
+    yield
+    logger.enable("pipecat")

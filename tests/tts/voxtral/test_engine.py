@@ -12,7 +12,7 @@ import torch
 
 from llm.runtime.loop.step_loop import StepLoop
 from llm.runtime.weights.checkpoint import CheckpointIncomplete, NotEnoughMemory
-from tests.fakes.speech_settings import config
+from tests.fakes.speech_bench import config
 from tts.interface import (
     EngineBusy,
     EngineUnreachable,

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from llm.runtime.loop.step_loop import StepLoop
-from tests.fakes.speech_settings import config
+from tests.fakes.speech_bench import config
 from tts.voxtral.engine import VoxtralSynthesizer
 from tts.voxtral.model import VoxtralTTS
 
