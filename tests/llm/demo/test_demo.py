@@ -3,8 +3,6 @@
 import json
 from collections.abc import Sequence
 
-import pytest
-
 from llm.demo.grammar import training_sentences
 from llm.demo.model import GREETING, respond
 from llm.demo.situation import INTERRUPTED
@@ -58,9 +56,8 @@ def test_opens_with_a_greeting() -> None:
     assert respond([Message("system", "Be kind.")], TOOLS).text == GREETING
 
 
-@pytest.mark.parametrize(
-    ("words", "answer"),
-    [
+def test_answers() -> None:
+    for words, answer in (
         ("what is twelve times seven", "Twelve times seven is eighty-four."),
         ("What's 12 × 7?", "Twelve times seven is eighty-four."),
         ("how much is ten divided by three", "Ten divided by three is about three point three three."),
@@ -83,10 +80,8 @@ def test_opens_with_a_greeting() -> None:
         ("what can you do", HELP),
         ("say that again", "I haven't said anything yet."),
         ("go on", "That was all of it. Would you like a story?"),
-    ],
-)
-def test_answers(words: str, answer: str) -> None:
-    assert Talk().say(words) == answer
+    ):
+        assert Talk().say(words) == answer, words
 
 
 def test_a_city_asks_for_its_zone() -> None:
@@ -95,14 +90,14 @@ def test_a_city_asks_for_its_zone() -> None:
     assert last_call(talk) == ("current_time", {"zone": "Asia/Tokyo"})
 
 
-@pytest.mark.parametrize(
-    ("words", "apology"),
-    [("what time is it", "nobody gave me a clock"), ("goodbye", "Goodbye")],
-)
-def test_says_so_kindly_when_a_tool_is_not_offered(words: str, apology: str) -> None:
-    talk = Talk(tools=frozenset())
-    assert apology in talk.say(words)
-    assert not talk.calls
+def test_says_so_kindly_when_a_tool_is_not_offered() -> None:
+    for words, apology in (
+        ("what time is it", "nobody gave me a clock"),
+        ("goodbye", "Goodbye"),
+    ):
+        talk = Talk(tools=frozenset())
+        assert apology in talk.say(words), words
+        assert not talk.calls, words
 
 
 def test_a_clock_without_an_answer_is_excused() -> None:
@@ -129,9 +124,8 @@ def test_books_a_table_in_three_turns_and_a_yes() -> None:
     assert not any(call.name == "book_table" for call in respond([*talk.messages, Message("user", "yes")], TOOLS).calls)
 
 
-@pytest.mark.parametrize(
-    ("words", "read_back"),
-    [
+def test_understands_a_booking_in_one_sentence() -> None:
+    for words, read_back in (
         ("book a table for two tomorrow at eight", "A table for two people, tomorrow at eight in the evening."),
         ("a table for six on sunday at noon", "A table for six people, Sunday at noon."),
         ("book a table for one tonight at seven thirty", "A table for one person, tonight at half past seven in the"),
@@ -140,10 +134,8 @@ def test_books_a_table_in_three_turns_and_a_yes() -> None:
             "A table for five people, next Friday at a quarter to nine in the",
         ),
         ("book a table for 3 on monday at 1 o'clock", "A table for three people, Monday at one in the afternoon."),
-    ],
-)
-def test_understands_a_booking_in_one_sentence(words: str, read_back: str) -> None:
-    assert Talk().say(words).startswith(read_back)
+    ):
+        assert Talk().say(words).startswith(read_back), words
 
 
 def test_a_booking_can_be_changed_left_for_a_moment_and_given_up() -> None:
@@ -164,13 +156,11 @@ def test_a_refused_booking_is_told() -> None:
     assert "could not take" in talk.say("yes")
 
 
-@pytest.mark.parametrize(
-    "stop", ["stop", "okay stop", "please be quiet", "that's enough", "wait", "hold on please", "no"]
-)
-def test_gives_way_briefly(stop: str) -> None:
-    talk = Talk()
-    talk.say("tell me a story", hear_words=30)
-    assert len(talk.say(stop).split()) <= 8
+def test_gives_way_briefly() -> None:
+    for stop in ("stop", "okay stop", "please be quiet", "that's enough", "wait", "hold on please", "no"):
+        talk = Talk()
+        talk.say("tell me a story", hear_words=30)
+        assert len(talk.say(stop).split()) <= 8, stop
 
 
 def test_goes_on_with_the_clause_that_was_cut() -> None:

@@ -1,7 +1,6 @@
 """Pitch and openness of windows whose answer is known."""
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 from pipelines.listening.voicing import SAMPLE_RATE_HZ, WINDOW_SAMPLES, SibilantDetector, measure_voicing
@@ -14,18 +13,18 @@ def harmonics(pitch_hz: float, levels: dict[int, float]) -> NDArray[np.float32]:
     return (0.1 * np.asarray(wave)).astype(np.float32)
 
 
-@pytest.mark.parametrize("pitch_hz", [80, 120, 210, 330])
-def test_open_vowel_is_voiced_and_no_hum(pitch_hz: float) -> None:
-    vowel = harmonics(pitch_hz, {n: 1.0 if n * pitch_hz < 900 else 0.3 for n in range(1, int(3000 / pitch_hz))})
-    assert measure_voicing(vowel).is_voiced
-    assert not measure_voicing(vowel).is_hum
+def test_open_vowel_is_voiced_and_no_hum() -> None:
+    for pitch_hz in (80, 120, 210, 330):
+        vowel = harmonics(pitch_hz, {n: 1.0 if n * pitch_hz < 900 else 0.3 for n in range(1, int(3000 / pitch_hz))})
+        assert measure_voicing(vowel).is_voiced, pitch_hz
+        assert not measure_voicing(vowel).is_hum, pitch_hz
 
 
-@pytest.mark.parametrize("pitch_hz", [90, 120, 210])
-def test_closed_mouth_is_a_hum(pitch_hz: float) -> None:
-    murmur = harmonics(pitch_hz, {1: 1.0, 2: 0.5, 3: 0.05, 4: 0.03})
-    assert measure_voicing(murmur).is_voiced
-    assert measure_voicing(murmur).is_hum
+def test_closed_mouth_is_a_hum() -> None:
+    for pitch_hz in (90, 120, 210):
+        murmur = harmonics(pitch_hz, {1: 1.0, 2: 0.5, 3: 0.05, 4: 0.03})
+        assert measure_voicing(murmur).is_voiced, pitch_hz
+        assert measure_voicing(murmur).is_hum, pitch_hz
 
 
 def test_breath_and_silence_have_no_pitch() -> None:

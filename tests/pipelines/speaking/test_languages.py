@@ -21,18 +21,18 @@ SENTENCES = {
 }
 
 
-@pytest.mark.parametrize("language", SENTENCES)
-@pytest.mark.parametrize("before", ["en", "fr"])
-def test_each_language_is_told_from_all_others(language: str, before: str) -> None:
-    spoken = SpokenLanguage((before, *SENTENCES))
-    assert spoken.of(SENTENCES[language]) == language
+def test_each_language_is_told_from_all_others() -> None:
+    for before in ("en", "fr"):
+        for language, sentence in SENTENCES.items():
+            spoken = SpokenLanguage((before, *SENTENCES))
+            assert spoken.of(sentence) == language, (language, before)
 
 
-@pytest.mark.parametrize("text", ["Okay.", "42", "", "Paris, Berlin, Roma."])
-def test_what_says_nothing_stays_with_the_language_before(text: str) -> None:
-    spoken = SpokenLanguage(("en", "fr"))
-    assert spoken.of("Bonjour, je vous écoute.") == "fr"
-    assert spoken.of(text) == "fr"
+def test_what_says_nothing_stays_with_the_language_before() -> None:
+    for text in ("Okay.", "42", "", "Paris, Berlin, Roma."):
+        spoken = SpokenLanguage(("en", "fr"))
+        assert spoken.of("Bonjour, je vous écoute.") == "fr", text
+        assert spoken.of(text) == "fr", text
 
 
 def test_only_languages_of_the_call_are_spoken() -> None:

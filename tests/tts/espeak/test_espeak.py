@@ -43,9 +43,8 @@ def spoken_words(text: str, chunks: list[SpeechChunk]) -> list[str]:
     return [span for span in spans if span]
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
+async def test_each_chunk_carries_the_words_it_ends(engine: EspeakSynthesizer) -> None:
+    for text, words in (
         ("Hello world.", ["Hello ", "world."]),
         ("I have 42 apples & 3 pears.", ["I ", "have ", "42 ", "apples ", "& ", "3 ", "pears."]),
         ("“Oh!” — she said…", ["“Oh!” — ", "she ", "said…"]),
@@ -53,10 +52,8 @@ def spoken_words(text: str, chunks: list[SpeechChunk]) -> list[str]:
         ("  spaced   out  ", ["  spaced   ", "out  "]),
         ("nul\x00in\ud800side", ["nul\x00in\ud800side"]),
         ("héllo wörld 🙂 there", ["héllo ", "wörld ", "🙂 ", "there"]),
-    ],
-)
-async def test_each_chunk_carries_the_words_it_ends(engine: EspeakSynthesizer, text: str, words: list[str]) -> None:
-    assert spoken_words(text, await speak(engine, text)) == words
+    ):
+        assert spoken_words(text, await speak(engine, text)) == words, text
 
 
 async def test_word_times_are_exact(engine: EspeakSynthesizer) -> None:
@@ -106,16 +103,16 @@ async def test_a_long_text_is_spoken_clause_by_clause(engine: EspeakSynthesizer)
     assert max(len(chunk.samples) for chunk in chunks) <= LONGEST_CHUNK
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
-async def test_every_language_has_a_man_and_a_woman(engine: EspeakSynthesizer, language: str) -> None:
-    voices = [voice.name for voice in VOICES if voice.language == language]
-    assert {f"{language}_female", f"{language}_male"} <= {*voices}
-    assert default_voice(language) in voices
-    audio = []
-    for voice in voices:
-        async with engine.speak("1 2 3", voice=voice, language=language) as utterance:
-            audio.append(np.concatenate([chunk.samples async for chunk in utterance]))
-    assert len({samples.tobytes() for samples in audio}) == len(voices)
+async def test_every_language_has_a_man_and_a_woman(engine: EspeakSynthesizer) -> None:
+    for language in LANGUAGES:
+        voices = [voice.name for voice in VOICES if voice.language == language]
+        assert {f"{language}_female", f"{language}_male"} <= {*voices}, language
+        assert default_voice(language) in voices, language
+        audio = []
+        for voice in voices:
+            async with engine.speak("1 2 3", voice=voice, language=language) as utterance:
+                audio.append(np.concatenate([chunk.samples async for chunk in utterance]))
+        assert len({samples.tobytes() for samples in audio}) == len(voices), language
 
 
 async def test_a_voice_speaks_other_languages(engine: EspeakSynthesizer) -> None:
@@ -222,17 +219,14 @@ def test_the_last_chunk_of_a_word_carries_it() -> None:
     assert [*chunk_spans([Span(0, 250, 0, 4)], 100)] == [Span(0, 100, 0, 0), Span(100, 200, 0, 0), Span(200, 250, 0, 4)]
 
 
-@pytest.mark.parametrize(
-    ("text", "ends"),
-    [
+def test_long_texts_are_cut_after_sentences_words_or_where_they_must() -> None:
+    for text, ends in (
         ("short", [5]),
         ("One two. Three four five", [8, 24]),
         ("no sentence ends in here at all", [20, 31]),
         ("x" * 45, [20, 40, 45]),
-    ],
-)
-def test_long_texts_are_cut_after_sentences_words_or_where_they_must(text: str, ends: list[int]) -> None:
-    assert [*clause_ends(text, 20)] == ends
+    ):
+        assert [*clause_ends(text, 20)] == ends, text
 
 
 def test_only_the_first_silence_is_trimmed() -> None:
@@ -242,6 +236,11 @@ def test_only_the_first_silence_is_trimmed() -> None:
     assert spans == [Span(0, 3, 0, 2), Span(3, 4, 2, 3)]
 
 
-@pytest.mark.parametrize(("clause", "pause_ms"), [("Yes.", 240), ("well,", 120), ("and", 0), ("“Really?” ", 240)])
-def test_pauses_follow_the_punctuation(clause: str, pause_ms: int) -> None:
-    assert pause_after(clause) == SAMPLE_RATE_HZ * pause_ms // 1000
+def test_pauses_follow_the_punctuation() -> None:
+    for clause, pause_ms in (
+        ("Yes.", 240),
+        ("well,", 120),
+        ("and", 0),
+        ("“Really?” ", 240),
+    ):
+        assert pause_after(clause) == SAMPLE_RATE_HZ * pause_ms // 1000, clause
