@@ -19,8 +19,10 @@ CHUNKS_PER_WORD = 4
 class ScriptedReply:
     """One reply; an exception among its parts is raised in its place."""
 
-    def __init__(self, parts: Sequence[TextDelta | ToolCall | Exception]) -> None:
+    def __init__(self, parts: Sequence[TextDelta | ToolCall | Exception], ending: Ending) -> None:
         self._parts = iter(parts)
+        self.ending = ending
+        self.is_left = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -29,6 +31,7 @@ class ScriptedReply:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.cancel()
+        self.is_left = True
 
     def __aiter__(self) -> Self:
         return self
@@ -44,23 +47,24 @@ class ScriptedReply:
     def cancel(self) -> None:
         self._parts = iter(())
 
-    @property
-    def ending(self) -> Ending:
-        return Ending()
-
 
 @dataclass
 class ScriptedModel:
     """Answers with the scripts in turn, then with nothing, and notes what it was asked."""
 
     scripts: list[Sequence[TextDelta | ToolCall | Exception]] = field(default_factory=list)
+    ending: Ending = field(default_factory=Ending)  # of every reply
     asked: list[Sequence[Message]] = field(default_factory=list)
+    samplings: list[Sampling] = field(default_factory=list)
+    replies: list[ScriptedReply] = field(default_factory=list)
 
     def reply(
         self, messages: Sequence[Message], tools: Sequence[Tool] = (), sampling: Sampling = AS_SET
     ) -> ScriptedReply:
         self.asked.append(tuple(messages))
-        return ScriptedReply(self.scripts.pop(0) if self.scripts else [])
+        self.samplings.append(sampling)
+        self.replies.append(ScriptedReply(self.scripts.pop(0) if self.scripts else [], self.ending))
+        return self.replies[-1]
 
 
 class SteadyUtterance:
