@@ -125,7 +125,6 @@ def test_say_writes_a_wav_file_and_tells_how_fast(tmp_path: Path, capsys: pytest
 def test_say_with_an_unknown_voice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = failure(capsys, ["say", "hello", "--voice", "nobody", "--out", str(tmp_path / "x.wav")])
     assert "no voice named 'nobody'" in line
-    assert not (tmp_path / "x.wav").exists()
 
 
 def test_say_in_an_unknown_language(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

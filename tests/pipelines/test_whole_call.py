@@ -51,9 +51,10 @@ async def test_a_cough_and_a_hum_are_noticed_and_do_not_cut(embedded: Engines, c
 async def test_goodbye_ends_the_call_once_it_was_heard(embedded: Engines, config: CallConfig) -> None:
     async with calling(embedded, config) as conversation:
         await conversation.say("goodbye")
-        await conversation.hears("call!")
+        await conversation.hears("goodbye")
+        await conversation.state("listening")
         assert await conversation.end() == "ended by the agent"
-        assert "".join(conversation.told("heard", "text")).strip().endswith("Goodbye, and thank you for the call!")
+        assert "".join(conversation.told("heard", "text")).strip().endswith("Goodbye! It was nice talking with you.")
         assert not conversation.told("interrupted", "heard")
 
 
