@@ -1,4 +1,4 @@
-"""What the agent is doing: reply, speech and playout report their share, and whoever listens is told of each change."""
+"""What the agent is doing: reply, speech and playout report their share, and turn taking hears of each change."""
 
 from collections.abc import Callable
 

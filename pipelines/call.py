@@ -64,7 +64,7 @@ async def run_call(
     tools: Sequence[CallTool],
     sinks: Sequence[EventSink] = (),
 ) -> None:
-    """Carry a connected or connecting call to its end; whoever entered `call` leaves it afterwards.
+    """Carry a connected or connecting call to its end; the code that entered `call` leaves it afterwards.
 
     Args:
         call: the caller, however connected.

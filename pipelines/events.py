@@ -1,7 +1,7 @@
 """Every event of a call, as a frozen dataclass with a literal `type`; JSON both ways; and where events go.
 
 An `EventSink` takes events as they happen, in order. It is called on the event loop, so it must return at once and
-must not raise: whoever writes to a disk or a network keeps a bounded queue of its own. The data channel, Prometheus
+must not raise: a sink that writes to a disk or a network keeps a bounded queue of its own. The data channel, Prometheus
 and the log are sinks; a recorder is another. `docs/events.md` is made from this file.
 """
 
@@ -122,7 +122,7 @@ class Underrun:
 
 @dataclass(frozen=True, slots=True)
 class ToolFinished:
-    """A tool of the agent ran for so long; its arguments and its result are not told."""
+    """A tool of the agent ran for so long; its arguments and its result are left out."""
 
     t_ms: int
     name: str
@@ -181,7 +181,7 @@ Event = (
 _log = logging.getLogger(__name__)
 
 CallerEvent = About | StateChanged | VoiceChanged | BargeIn | ReplyLatency | Heard | Interrupted
-"""What the caller's own page is told."""
+"""What the caller's own page gets."""
 
 _EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
 

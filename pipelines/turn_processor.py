@@ -58,7 +58,7 @@ class TurnTaking(FrameProcessor):
         self._recent = recent
         self._smart_turn = smart_turn
         self._question: asyncio.Task[None] | None = None  # Smart Turn being asked
-        self._shown = ""  # state that the events told last
+        self._shown = ""  # the state that was published last
         agent.activity.on_change = self._on_agent
 
     async def cleanup(self) -> None:

@@ -14,7 +14,7 @@ from pipelines.turn_taking.inputs import Input
 _HEAD = """\
 # Events
 
-What happens in a call is told as events: `pipelines/events.py` has one frozen dataclass for each, `to_json` and
+What happens in a call is published as events: `pipelines/events.py` has one frozen dataclass for each, `to_json` and
 `from_json` write and read them. `t_ms` is the time of the call in ms. An `EventSink`, an object with
 `emit(event)`, takes them as they happen: give it to `open_application(..., sinks_of=...)`, as [embedding](embedding.md)
 shows. It must return at once.

@@ -1,6 +1,6 @@
 """Silero VAD through one onnxruntime session for all calls of the process.
 
-Pipecat's analyser loads a session for every call (10 MB, 40 ms of blocked loop) and adds a loudness gate (80 to 165
+Pipecat's analyzer loads a session for every call (10 MB, 40 ms of blocked loop) and adds a loudness gate (80 to 165
 ms); the model file is the same. Only the recurrent state belongs to a call.
 """
 

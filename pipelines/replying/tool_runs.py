@@ -32,8 +32,8 @@ class ToolRuns:
 
     Args:
         tools: those on offer.
-        conversation: is told of every run.
-        events: likewise, without what was asked and answered.
+        conversation: every run is noted in it.
+        events: likewise, without arguments and results.
         spawn: starts a task whose owner ends it with the call.
     """
 

@@ -1,4 +1,4 @@
-"""Which language a text is in, among the few that a call is held in: told from the small words that make up half of it.
+"""Which language a text is in, among the few that a call is held in: by the small words that make up half of it.
 
 The language model answers in the caller's language, and speech follows the reply: no more is needed for a call to
 change its language in the middle. A language model of the text would know more, and cost more than a clause is worth.

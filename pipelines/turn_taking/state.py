@@ -6,7 +6,7 @@ from enum import StrEnum
 class State(StrEnum):
     """Who has the floor, and how firmly."""
 
-    LISTENING = "listening"  # nobody has it
+    LISTENING = "listening"  # no one has it
     CALLER_TURN = "caller_turn"  # the caller
     THINKING = "thinking"  # the agent, not heard yet
     SPEAKING = "speaking"  # the agent
