@@ -22,4 +22,4 @@ def test_the_examples_are_settings_that_are_taken() -> None:
         settings = getattr(client, part).model_dump(mode="json")
         assert settings["base_url"] == "http://gpu.example.org:8000/v1", part
         assert settings["api_key_env"] == "ENGINE_KEY", part
-        assert model in settings.get("model", ""), part
+        assert model in (settings.get("model") or ""), part
